@@ -1,0 +1,204 @@
+/**
+ * The closed catalogue of errors. `retryable` says what a caller may do with the same request:
+ * `never` (it will fail again), `backoff` (wait, then try again), `fatal` (this process must stop or be rebuilt).
+ */
+export interface ErrorEntry {
+  /** HTTP status of the problem document. */
+  readonly status: number;
+  readonly retryable: 'never' | 'backoff' | 'fatal';
+  readonly title: string;
+  /** What the reader should do next. */
+  readonly remedy: string;
+}
+
+export const catalogue = {
+  INTERNAL: { status: 500, retryable: 'never', title: 'Internal error', remedy: 'Report it with the trace id; it is a defect of Spool.' },
+  INVALID_CONFIG: {
+    status: 500,
+    retryable: 'fatal',
+    title: 'Configuration is not valid',
+    remedy: 'Correct every setting that the detail lists and start again.',
+  },
+  // Edge
+  MALFORMED_JSON: {
+    status: 400,
+    retryable: 'never',
+    title: 'Body is not valid JSON',
+    remedy: 'Correct the JSON at the place the detail names.',
+  },
+  INVALID_REQUEST: { status: 400, retryable: 'never', title: 'Request is not valid', remedy: 'Correct the fields listed under errors.' },
+  INVALID_PAYLOAD: {
+    status: 400,
+    retryable: 'never',
+    title: 'Payload does not fit its schema',
+    remedy: 'Correct the fields listed under errors; GET /api/v1/registry/payloads shows the schema.',
+  },
+  BODY_TOO_LARGE: { status: 413, retryable: 'never', title: 'Body is too large', remedy: 'Send a smaller body.' },
+  UNSUPPORTED_MEDIA_TYPE: { status: 415, retryable: 'never', title: 'Content type is not supported', remedy: 'Send application/json.' },
+  UNAUTHENTICATED: {
+    status: 401,
+    retryable: 'never',
+    title: 'Credentials are missing or not valid',
+    remedy: 'Send a valid API key or bearer token.',
+  },
+  FORBIDDEN: {
+    status: 403,
+    retryable: 'never',
+    title: 'Your role may not do this',
+    remedy: 'Ask for a key with one of the roles the detail names.',
+  },
+  NOT_FOUND: { status: 404, retryable: 'never', title: 'Not found', remedy: 'Check the path; GET /openapi.json lists every route.' },
+  METHOD_NOT_ALLOWED: {
+    status: 405,
+    retryable: 'never',
+    title: 'Method is not allowed here',
+    remedy: 'Use one of the methods in the Allow header.',
+  },
+  RATE_LIMITED: { status: 429, retryable: 'backoff', title: 'Too many requests', remedy: 'Wait for the time in Retry-After.' },
+  // Commands and queries
+  UNKNOWN_COMMAND: {
+    status: 404,
+    retryable: 'never',
+    title: 'No bundle handles this command',
+    remedy: 'GET /api/v1/registry/payloads lists the known commands.',
+  },
+  UNKNOWN_QUERY: {
+    status: 404,
+    retryable: 'never',
+    title: 'No bundle answers this query',
+    remedy: 'GET /api/v1/registry/payloads lists the known queries.',
+  },
+  UNKNOWN_AGGREGATE: { status: 404, retryable: 'never', title: 'No such aggregate', remedy: 'Check the type and the id.' },
+  REJECTED: {
+    status: 422,
+    retryable: 'never',
+    title: 'The domain rejected the command',
+    remedy: 'Read the detail; the state does not allow this command.',
+  },
+  VERSION_CONFLICT: {
+    status: 409,
+    retryable: 'never',
+    title: 'Version conflict',
+    remedy: 'Read the aggregate again and decide anew with its actual version.',
+  },
+  EXPIRED: {
+    status: 504,
+    retryable: 'backoff',
+    title: 'The deadline passed before any work was done',
+    remedy: 'Nothing was changed; send it again with a later deadline.',
+  },
+  INDETERMINATE: {
+    status: 504,
+    retryable: 'backoff',
+    title: 'The outcome is not known',
+    remedy: 'Send it again with the same command id; it is applied at most once.',
+  },
+  OVERLOADED: {
+    status: 503,
+    retryable: 'backoff',
+    title: 'Too much in flight',
+    remedy: 'Wait for the time in Retry-After, then send it again.',
+  },
+  UNAVAILABLE: {
+    status: 503,
+    retryable: 'backoff',
+    title: 'A part that is needed is away',
+    remedy: 'Wait for the time in Retry-After; GET /readyz tells what is missing.',
+  },
+  // Kafka
+  KAFKA_UNAVAILABLE: {
+    status: 503,
+    retryable: 'backoff',
+    title: 'Kafka cannot be reached',
+    remedy: 'Check that a broker listens at the addresses the detail names.',
+  },
+  KAFKA_REFUSED: { status: 502, retryable: 'never', title: 'Kafka refused the request', remedy: 'Read the broker error in the detail.' },
+  PRODUCER_FENCED: {
+    status: 503,
+    retryable: 'fatal',
+    title: 'A newer owner has taken over this transactional id',
+    remedy: 'Stop writing; write again only after a new assignment.',
+  },
+  TRANSACTION_INDETERMINATE: {
+    status: 503,
+    retryable: 'fatal',
+    title: 'A commit failed and its outcome is not known',
+    remedy: 'Throw the producer away, take ownership again and read back.',
+  },
+  RECORD_TOO_LARGE: {
+    status: 413,
+    retryable: 'never',
+    title: 'Record is larger than the topic allows',
+    remedy: 'Send less in one record, or raise max.message.bytes of the topic.',
+  },
+  UNKNOWN_TOPIC: { status: 404, retryable: 'never', title: 'No such topic', remedy: 'GET /api/v1/topics lists the topics.' },
+  UNSAFE_TOPIC: {
+    status: 500,
+    retryable: 'fatal',
+    title: 'A topic has settings that could lose history',
+    remedy: 'Correct the settings the detail names, or restore the topic.',
+  },
+  PARTITIONS_CHANGED: {
+    status: 500,
+    retryable: 'fatal',
+    title: 'The partition count differs from the manifest',
+    remedy: 'Keys would move: create a new topic and copy the records instead.',
+  },
+  OFFSET_OUT_OF_RANGE: {
+    status: 400,
+    retryable: 'never',
+    title: 'The position is outside the log',
+    remedy: 'Use a position between the start and the end that the detail names.',
+  },
+  // Schemas
+  SCHEMA_UNKNOWN: { status: 404, retryable: 'never', title: 'No such schema', remedy: 'Register the schema before a record refers to it.' },
+  SCHEMA_INCOMPATIBLE: {
+    status: 409,
+    retryable: 'never',
+    title: 'Schema is not compatible with earlier versions',
+    remedy: 'Make the changes that the detail names, or register under a new name.',
+  },
+  RECORD_UNREADABLE: {
+    status: 422,
+    retryable: 'never',
+    title: 'Record cannot be decoded',
+    remedy: 'Inspect the bytes; the writer did not use the schema it named.',
+  },
+  // Processors and replays
+  STORE_CORRUPT: {
+    status: 500,
+    retryable: 'fatal',
+    title: 'The local store cannot be read',
+    remedy: 'Delete the folder the detail names; it is rebuilt from the log.',
+  },
+  DISK_FULL: {
+    status: 507,
+    retryable: 'fatal',
+    title: 'The disk is full',
+    remedy: 'Free space on the volume the detail names; nothing acknowledged is lost.',
+  },
+  UNKNOWN_CONSUMER: { status: 404, retryable: 'never', title: 'No such consumer', remedy: 'GET /api/v1/consumers lists the consumers.' },
+  REPLAY_RUNNING: {
+    status: 409,
+    retryable: 'backoff',
+    title: 'A replay of this target is already running',
+    remedy: 'Wait until it ends, or cancel it.',
+  },
+  UNKNOWN_REPLAY: { status: 404, retryable: 'never', title: 'No such replay', remedy: 'GET /api/v1/replays lists the replays.' },
+  // Running on one machine
+  PORT_IN_USE: {
+    status: 500,
+    retryable: 'fatal',
+    title: 'A port is in use',
+    remedy: 'Stop the process that listens there, or set another port by the variable the detail names.',
+  },
+  TOOL_MISSING: { status: 500, retryable: 'fatal', title: 'A tool that is needed is missing', remedy: 'Install what the detail names.' },
+  CHILD_FAILED: {
+    status: 500,
+    retryable: 'fatal',
+    title: 'A child process keeps failing',
+    remedy: 'Read its log at the path the detail names.',
+  },
+} as const satisfies Record<string, ErrorEntry>;
+
+export type ErrorCode = keyof typeof catalogue;

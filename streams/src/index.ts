@@ -1,0 +1,2 @@
+export type * from './kafka/port.js';
+export { offset } from './kafka/port.js';
