@@ -82,6 +82,8 @@ export type StartPosition = Offset | 'earliest' | 'latest' | { readonly timestam
 
 /** What one fetch gave for one partition. */
 export interface Slice extends TopicPartition {
+  /** The offset that was asked for; a slice that does not continue the one before it is stale (the partition was assigned anew). */
+  readonly fromOffset: Offset;
   /** Without aborted records and control records; may be empty though `nextOffset` moved on. */
   readonly records: readonly ConsumedRecord[];
   /** Where the next fetch starts, beyond markers and holes. Caught up means `nextOffset >= lastStableOffset`. */

@@ -1,0 +1,91 @@
+import type { StoredReplay } from '../store/store.js';
+import type { Assignment, CommittedOffset, ConsumedRecord, Membership, Offset, RecordPosition, TopicPartition } from '../kafka/port.js';
+
+/** What a task handles at once: all that arrived while the group before it was under way. */
+export interface Group {
+  readonly records: readonly ConsumedRecord[];
+  /** `topic-partition` -> the next offset after this group, beyond transaction markers and holes. */
+  readonly positions: ReadonlyMap<string, Offset>;
+}
+
+export interface Rewind {
+  readonly replayId: string;
+  /** Offset of the order in `control`: an order is applied once, whatever is restarted. */
+  readonly epoch: bigint;
+  readonly starts: ReadonlyMap<string, Offset>;
+  /** Below these a record is a replay. */
+  readonly targets: ReadonlyMap<string, Offset>;
+  readonly now: number;
+}
+
+/** How a kind of processor makes the effects of its records durable; the engine does all the rest. */
+export interface TaskWork {
+  /** Where each source partition goes on; a missing one starts at `startAt`. */
+  readonly positions: ReadonlyMap<string, Offset>;
+  /**
+   * Handles the group and makes its effects and `group.positions` durable together.
+   * @throws SpoolError: `backoff` makes the engine wait and give the same group again; anything else closes the task and opens it anew.
+   */
+  process(group: Group): Promise<void>;
+  /** The last control order that was applied; orders up to it are skipped. */
+  readonly epoch: bigint;
+  /** The replay under way, with the records replayed so far. */
+  readonly replay: StoredReplay | undefined;
+  /** Moves back, atomically with the reset of the read model; absent where the kind cannot be rewound. */
+  rewind?(order: Rewind): void;
+  /** Gives up a replay at the point it has reached. */
+  endReplay?(epoch: bigint): void;
+  close(): Promise<void>;
+}
+
+/** What a task is opened with. */
+export interface TaskRequest {
+  /** The partition number, or `all` where one task reads every partition. */
+  readonly id: string;
+  readonly partitions: readonly TopicPartition[];
+  /** Absent where the processor reads all partitions by itself. */
+  readonly membership: Membership | undefined;
+  readonly assignment: Assignment | undefined;
+}
+
+export interface ProcessorDefinition {
+  /** The consumer id: also the group, the folder of its stores, and the key of its control orders. */
+  readonly consumer: string;
+  /** Co-partitioned: partition i of each belongs to task i. */
+  readonly sources: readonly string[];
+  /** `group`: partitions are shared among the instances. `all`: each instance reads everything. */
+  readonly assignment: 'group' | 'all';
+  /** Where a partition without a position starts. */
+  readonly startAt: 'earliest' | 'latest';
+  readonly open: (task: TaskRequest) => Promise<TaskWork>;
+  /** @default 2000 */
+  readonly maxGroupRecords?: number;
+  /** A task with more waiting is not fetched for. @default 10000 */
+  readonly maxBufferedRecords?: number;
+  /** @default 10000 */
+  readonly sessionTimeoutMs?: number;
+}
+
+export type ProcessorState = 'starting' | 'restoring' | 'running' | 'paused' | 'replaying' | 'failed' | 'stopped';
+
+export interface PartitionStatus extends TopicPartition {
+  readonly position: Offset;
+  /** The last stable offset at the last fetch. */
+  readonly end: Offset;
+  /** Age of the record at the position when behind, else 0. */
+  readonly lagSeconds: number;
+}
+export interface ReplayStatus extends StoredReplay {
+  readonly state: 'running' | 'paused' | 'completed' | 'failed';
+  readonly current: ReadonlyMap<string, Offset>;
+}
+export interface ProcessorStatus {
+  readonly consumer: string;
+  readonly state: ProcessorState;
+  readonly epoch: bigint;
+  readonly partitions: readonly PartitionStatus[];
+  readonly replay: ReplayStatus | undefined;
+  readonly error: string | undefined;
+}
+
+export type { CommittedOffset, RecordPosition };

@@ -1,0 +1,46 @@
+import { emptyCheckpoint, type RangeOptions, type Store, type StoreCheckpoint, type TableChanges } from './store.js';
+
+/** The twin of the LMDB store for unit tests and for stores that need not survive the process. */
+export function createMemoryStore(): Store {
+  const tables = new Map<string, Map<string, unknown>>();
+  let checkpoint: StoreCheckpoint = emptyCheckpoint;
+  return {
+    get checkpoint() {
+      return checkpoint;
+    },
+    get: (table, key) => tables.get(table)?.get(key),
+    range: (table, options) => rangeOf(tables.get(table) ?? new Map(), options),
+    count: (table) => tables.get(table)?.size ?? 0,
+    commit(changes, next) {
+      for (const [name, rows] of changes) apply(tables, name, rows);
+      checkpoint = next;
+    },
+    clear(next) {
+      tables.clear();
+      checkpoint = next;
+    },
+    close: () => Promise.resolve(),
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
+
+function apply(tables: Map<string, Map<string, unknown>>, name: string, changes: TableChanges): void {
+  let table = tables.get(name);
+  if (table === undefined) tables.set(name, (table = new Map()));
+  for (const [key, value] of changes) {
+    if (value === undefined) table.delete(key);
+    else table.set(key, structuredClone(value));
+  }
+}
+
+function* rangeOf(table: ReadonlyMap<string, unknown>, options: RangeOptions = {}): Iterable<readonly [string, unknown]> {
+  const keys = [...table.keys()].filter((key) => inRange(key, options)).sort(compareKeys);
+  if (options.reverse === true) keys.reverse();
+  for (const key of keys.slice(0, options.limit)) yield [key, structuredClone(table.get(key))];
+}
+
+export const inRange = (key: string, { from, to }: RangeOptions): boolean =>
+  (from === undefined || compareKeys(key, from) >= 0) && (to === undefined || compareKeys(key, to) < 0);
+
+/** Byte order of the UTF-8 forms, as LMDB has it; JavaScript compares UTF-16 units. */
+export const compareKeys = (a: string, b: string): number => (a === b ? 0 : Buffer.compare(Buffer.from(a), Buffer.from(b)));

@@ -1,0 +1,56 @@
+import type { Offset } from '../kafka/port.js';
+
+/** What a store keeps beside its tables, in the same commit: how far it reflects each partition. */
+export interface StoreCheckpoint {
+  /** `topic-partition` -> the offset of the next record to apply. */
+  readonly positions: ReadonlyMap<string, Offset>;
+  /** Offset in `control` of the last order that was applied; -1 for none. */
+  readonly epoch: bigint;
+  /** The replay under way, if any: below these targets a record is a replay. */
+  readonly replay: StoredReplay | undefined;
+}
+export interface StoredReplay {
+  readonly id: string;
+  readonly starts: ReadonlyMap<string, Offset>;
+  readonly targets: ReadonlyMap<string, Offset>;
+  readonly startedAt: number;
+  readonly records: number;
+}
+
+export interface RangeOptions {
+  /** Inclusive. */
+  readonly from?: string;
+  /** Exclusive. */
+  readonly to?: string;
+  readonly reverse?: boolean;
+  readonly limit?: number;
+}
+
+/** A table of a task: keys in byte order, values plain data (no functions, no class instances). */
+export interface Table<V> {
+  get(key: string): V | undefined;
+  range(options?: RangeOptions): Iterable<readonly [key: string, value: V]>;
+  put(key: string, value: V): void;
+  delete(key: string): void;
+}
+export type ReadonlyTable<V> = Omit<Table<V>, 'put' | 'delete'>;
+
+/** `undefined` deletes. */
+export type TableChanges = ReadonlyMap<string, unknown>;
+
+/** Durable tables and a checkpoint that commit together. One writer. */
+export interface Store extends AsyncDisposable {
+  readonly checkpoint: StoreCheckpoint;
+  get(table: string, key: string): unknown;
+  range(table: string, options?: RangeOptions): Iterable<readonly [string, unknown]>;
+  /** The number of rows. */
+  count(table: string): number;
+  /** Atomic. @throws SpoolError DISK_FULL, STORE_CORRUPT */
+  commit(changes: ReadonlyMap<string, TableChanges>, checkpoint: StoreCheckpoint): void;
+  /** Deletes all rows of all tables and commits `checkpoint` with it, atomically. */
+  clear(checkpoint: StoreCheckpoint): void;
+  close(): Promise<void>;
+}
+
+export const emptyCheckpoint: StoreCheckpoint = { positions: new Map(), epoch: -1n, replay: undefined };
+export const partitionKey = (at: { readonly topic: string; readonly partition: number }): string => `${at.topic}-${at.partition}`;
