@@ -54,6 +54,42 @@ export const catalogue = {
     title: 'Method is not allowed here',
     remedy: 'Use one of the methods in the Allow header.',
   },
+  NOT_ACCEPTABLE: {
+    status: 406,
+    retryable: 'never',
+    title: 'The answer cannot be given in the form that Accept asks for',
+    remedy: 'Accept one of the content types that the detail names.',
+  },
+  REQUEST_TIMEOUT: {
+    status: 408,
+    retryable: 'backoff',
+    title: 'The request did not arrive in time',
+    remedy: 'Nothing was changed; send the whole request without a pause.',
+  },
+  PRECONDITION_FAILED: {
+    status: 412,
+    retryable: 'never',
+    title: 'The resource is not at the version that If-Match names',
+    remedy: 'Read the resource again and send its present ETag.',
+  },
+  HOST_REFUSED: {
+    status: 421,
+    retryable: 'never',
+    title: 'This host name is not served here',
+    remedy: 'Use a name that the server was set up for, or add the name to its allowed hosts.',
+  },
+  CROSS_ORIGIN: {
+    status: 403,
+    retryable: 'never',
+    title: 'Pages of another origin may not call this',
+    remedy: 'Call it from the same origin, or add the origin to the allowed origins.',
+  },
+  HEADERS_TOO_LARGE: {
+    status: 431,
+    retryable: 'never',
+    title: 'Request headers are too large',
+    remedy: 'Send fewer or shorter headers.',
+  },
   RATE_LIMITED: { status: 429, retryable: 'backoff', title: 'Too many requests', remedy: 'Wait for the time in Retry-After.' },
   // Commands and queries
   UNKNOWN_COMMAND: {
