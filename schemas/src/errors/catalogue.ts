@@ -194,6 +194,12 @@ export const catalogue = {
     title: 'Schema is not compatible with earlier versions',
     remedy: 'Make the changes that the detail names, or register under a new name.',
   },
+  SCHEMA_INVALID: {
+    status: 422,
+    retryable: 'never',
+    title: 'Schema is not valid',
+    remedy: 'Correct the schema at the place the detail names.',
+  },
   RECORD_UNREADABLE: {
     status: 422,
     retryable: 'never',
