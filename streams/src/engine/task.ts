@@ -112,8 +112,11 @@ export class Task {
       this.options.onProgress();
     });
   }
-  endReplay(epoch: bigint): void {
-    this.order(() => this.options.work.endReplay?.(epoch));
+  cancelReplay(replayId: string): void {
+    this.order(() => {
+      this.options.work.cancelReplay?.(replayId);
+      this.options.onProgress();
+    });
   }
 
   /** Ends when the group under way is durable; nothing starts after it until `unquiesce`. */
@@ -135,7 +138,8 @@ export class Task {
   get replay(): ReplayStatus | undefined {
     const { replay } = this.options.work;
     if (replay === undefined) return undefined;
-    return { ...replay, state: this.#paused ? 'paused' : 'running', current: new Map(this.#positions) };
+    const running = replay.state === 'running';
+    return { ...replay, state: running && this.#paused ? 'paused' : replay.state, current: new Map(this.#positions) };
   }
   get epoch(): bigint {
     return this.options.work.epoch;
@@ -204,7 +208,7 @@ export class Task {
       if (at >= (this.#ends.get(key) ?? at)) this.#pendingSince.delete(key);
     }
     for (const record of group.records) this.#pendingSince.set(partitionKey(record), record.timestamp);
-    if (this.options.work.replay !== undefined || group.records.length > 0) this.options.onProgress();
+    this.options.onProgress();
     if (this.#recordsPerSecond !== undefined) {
       const due = (group.records.length / this.#recordsPerSecond) * 1000 - (this.options.now() - began);
       if (due > 0) await pause(due, this.#stop.signal);

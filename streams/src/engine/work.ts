@@ -1,5 +1,5 @@
 import type { StoredReplay } from '../store/store.js';
-import type { Assignment, CommittedOffset, ConsumedRecord, Membership, Offset, RecordPosition, TopicPartition } from '../kafka/port.js';
+import type { Assignment, ConsumedRecord, Membership, Offset, TopicPartition } from '../kafka/port.js';
 
 /** What a task handles at once: all that arrived while the group before it was under way. */
 export interface Group {
@@ -15,6 +15,8 @@ export interface Rewind {
   readonly starts: ReadonlyMap<string, Offset>;
   /** Below these a record is a replay. */
   readonly targets: ReadonlyMap<string, Offset>;
+  /** Empties the read model with it. */
+  readonly reset: boolean;
   readonly now: number;
 }
 
@@ -29,12 +31,12 @@ export interface TaskWork {
   process(group: Group): Promise<void>;
   /** The last control order that was applied; orders up to it are skipped. */
   readonly epoch: bigint;
-  /** The replay under way, with the records replayed so far. */
+  /** The last replay, with the records replayed so far. */
   readonly replay: StoredReplay | undefined;
   /** Moves back, atomically with the reset of the read model; absent where the kind cannot be rewound. */
   rewind?(order: Rewind): void;
-  /** Gives up a replay at the point it has reached. */
-  endReplay?(epoch: bigint): void;
+  /** Gives up a replay at the point it has reached: what follows is handled as new. */
+  cancelReplay?(replayId: string): void;
   close(): Promise<void>;
 }
 
@@ -75,8 +77,8 @@ export interface PartitionStatus extends TopicPartition {
   /** Age of the record at the position when behind, else 0. */
   readonly lagSeconds: number;
 }
-export interface ReplayStatus extends StoredReplay {
-  readonly state: 'running' | 'paused' | 'completed' | 'failed';
+export interface ReplayStatus extends Omit<StoredReplay, 'state'> {
+  readonly state: StoredReplay['state'] | 'paused' | 'failed';
   readonly current: ReadonlyMap<string, Offset>;
 }
 export interface ProcessorStatus {
@@ -84,8 +86,7 @@ export interface ProcessorStatus {
   readonly state: ProcessorState;
   readonly epoch: bigint;
   readonly partitions: readonly PartitionStatus[];
-  readonly replay: ReplayStatus | undefined;
+  /** One for each task that took part in the last replay. */
+  readonly replays: readonly ReplayStatus[];
   readonly error: string | undefined;
 }
-
-export type { CommittedOffset, RecordPosition };

@@ -2,7 +2,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { SpoolError } from '@spool/schemas';
 import { open, type Database, type RootDatabase } from 'lmdb';
 import { offset, type Offset } from '../kafka/port.js';
-import { emptyCheckpoint, type RangeOptions, type Store, type StoreCheckpoint } from './store.js';
+import { emptyCheckpoint, type RangeOptions, type Store, type StoreCheckpoint, type StoredReplay } from './store.js';
 
 /**
  * A store in an LMDB environment of its own. Commits reach the page cache at once and the disk soon after: a killed process loses
@@ -21,7 +21,14 @@ interface StoredCheckpoint {
   readonly codeVersion: string;
   readonly positions: Readonly<Record<string, string>>;
   readonly epoch: string;
-  readonly replay?: { id: string; starts: Record<string, string>; targets: Record<string, string>; startedAt: number; records: number };
+  readonly replay?: {
+    id: string;
+    state: StoredReplay['state'];
+    starts: Record<string, string>;
+    targets: Record<string, string>;
+    startedAt: number;
+    records: number;
+  };
 }
 
 export function openLmdbStore(options: LmdbStoreOptions): Store {

@@ -6,12 +6,14 @@ export interface StoreCheckpoint {
   readonly positions: ReadonlyMap<string, Offset>;
   /** Offset in `control` of the last order that was applied; -1 for none. */
   readonly epoch: bigint;
-  /** The replay under way, if any: below these targets a record is a replay. */
+  /** The last replay, kept when it has ended so that its end is reported whatever is killed. */
   readonly replay: StoredReplay | undefined;
 }
 export interface StoredReplay {
   readonly id: string;
+  readonly state: 'running' | 'completed' | 'cancelled';
   readonly starts: ReadonlyMap<string, Offset>;
+  /** Below these a record is a replay. */
   readonly targets: ReadonlyMap<string, Offset>;
   readonly startedAt: number;
   readonly records: number;
