@@ -129,6 +129,10 @@ export class Task {
     this.#wake?.();
   }
 
+  /** Closed or failed: it will not go on. */
+  get stopped(): boolean {
+    return this.#stop.signal.aborted;
+  }
   get paused(): boolean {
     return this.#paused;
   }

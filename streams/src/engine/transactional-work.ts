@@ -1,4 +1,5 @@
-import { toSpoolError } from '@spool/schemas';
+import { hrtime } from 'node:process';
+import { SpoolError, toSpoolError } from '@spool/schemas';
 import type {
   ConsumedRecord,
   Kafka,
@@ -13,7 +14,7 @@ import { stage, type Staged } from '../store/staged.js';
 import { partitionKey, type Store, type Table } from '../store/store.js';
 import { countParked, deadLetter, isParked, isTransient, parkedTable, toTransient } from './parking.js';
 import { readToEnd, type RestoreProgress } from './restore.js';
-import type { TaskWork } from './work.js';
+import type { Group, TaskWork } from './work.js';
 
 /** The record in the changelog that says how far a task's committed work reaches. */
 export interface TaskCheckpoint {
@@ -51,11 +52,11 @@ export interface TransactionalWorkOptions {
   /** Names the partition in the transactional id: one id per input partition, so that the broker fences a former owner. */
   readonly task: string;
   readonly generation: number;
+  readonly now: () => number;
   readonly store: Store;
   readonly changelog: TopicPartition;
-  readonly encodeCheckpoint: (checkpoint: TaskCheckpoint) => { key: string; value: Buffer };
-  /** `undefined` for a record of the changelog that is no checkpoint. */
-  readonly decodeCheckpoint: (record: ConsumedRecord) => TaskCheckpoint | undefined | Promise<TaskCheckpoint | undefined>;
+  readonly encodeCheckpoint: (checkpoint: TaskCheckpoint) => Buffer;
+  readonly decodeCheckpoint: (value: Buffer) => TaskCheckpoint | Promise<TaskCheckpoint>;
   /** Read in this order; the changelog is among them. */
   readonly restore: readonly RestoreSource[];
   readonly handle: (record: ConsumedRecord, context: TransactionContext) => void | Promise<void>;
@@ -85,6 +86,8 @@ export async function transactionalWork(options: TransactionalWorkOptions): Prom
 }
 
 const checkpointTable = '$checkpoint';
+/** Key of a task's checkpoint in its changelog; sources skip keys with this prefix. */
+export const checkpointPrefix = 'c/';
 
 async function restore(options: TransactionalWorkOptions): Promise<TaskCheckpoint | undefined> {
   const { store } = options;
@@ -95,7 +98,9 @@ async function restore(options: TransactionalWorkOptions): Promise<TaskCheckpoin
     for (const source of options.restore) {
       const key = partitionKey(source.partition);
       const from = store.checkpoint.positions.get(key) ?? (source.fromCovered ? checkpoint?.covered : undefined) ?? 'earliest';
-      const candidates: ConsumedRecord[] = [];
+      const isChangelog = key === partitionKey(options.changelog);
+      const own = Buffer.from(checkpointPrefix + options.task);
+      let last: Buffer | null = null;
       const next = await readToEnd({
         kafka: options.kafka,
         partition: source.partition,
@@ -104,18 +109,13 @@ async function restore(options: TransactionalWorkOptions): Promise<TaskCheckpoin
         ...(options.onRestore === undefined ? {} : { onProgress: options.onRestore }),
         apply: (records, position) => {
           for (const record of records) {
-            source.apply(record, table);
-            if (key === partitionKey(options.changelog)) candidates.push(record);
+            if (isChangelog && record.key?.equals(own) === true) last = record.value;
+            else source.apply(record, table);
           }
           staged.commit(moved(store, key, position));
         },
       });
-      for (const record of candidates.reverse()) {
-        const found = await options.decodeCheckpoint(record);
-        if (found === undefined) continue;
-        checkpoint = found;
-        break;
-      }
+      if (last !== null) checkpoint = await options.decodeCheckpoint(last);
       if (checkpoint !== undefined) staged.table(checkpointTable).put('last', toStored(checkpoint));
       staged.commit(moved(store, key, next));
     }
@@ -143,23 +143,74 @@ function running(
   const parked = table<number>(parkedTable);
   const inputs = new Map(last?.inputs ?? []);
 
-  const handleAll = async (records: readonly ConsumedRecord[], context: TransactionContext, undo: () => () => void): Promise<void> => {
+  const park = (record: ConsumedRecord, context: TransactionContext, cause: SpoolError | 'follows'): void => {
+    context.emit(deadLetter(consumer, record, cause, options.now()));
+    countParked(parked, record);
+  };
+  const handleAll = async (records: readonly ConsumedRecord[], context: TransactionContext, savePoint: () => () => void): Promise<void> => {
     for (const record of records) {
-      const follows = isParked(parked, record);
-      const rollBack = undo();
-      try {
-        if (!follows) {
-          const pending = options.handle(record, context);
-          if (pending !== undefined) await pending;
-          continue;
-        }
-        context.emit(deadLetter(consumer, record, 'follows', Date.now()));
-      } catch (thrown) {
-        rollBack();
-        if (isTransient(thrown)) throw toTransient(thrown);
-        context.emit(deadLetter(consumer, record, toSpoolError(thrown), Date.now()));
+      if (isParked(parked, record)) {
+        park(record, context, 'follows');
+        continue;
       }
-      countParked(parked, record);
+      const undo = savePoint();
+      try {
+        const pending = options.handle(record, context);
+        if (pending !== undefined) await pending;
+      } catch (thrown) {
+        undo();
+        if (isTransient(thrown)) throw toTransient(thrown);
+        park(record, context, toSpoolError(thrown));
+      }
+    }
+  };
+
+  const process = async (group: Group, parkAll: boolean): Promise<void> => {
+    const outputs: ProducerRecord[] = [];
+    const callbacks: ((commit: Commit) => void)[] = [];
+    const context: TransactionContext = {
+      table,
+      emit: (record) => outputs.push(record) - 1,
+      committed: (callback) => callbacks.push(callback),
+    };
+    const savePoint = () => {
+      const [mark, records, waiting] = [staged.mark(), outputs.length, callbacks.length];
+      return () => {
+        staged.undo(mark);
+        outputs.length = records;
+        callbacks.length = waiting;
+      };
+    };
+    try {
+      if (parkAll) for (const record of group.records) park(record, context, parkAllCause);
+      else await handleAll(group.records, context, savePoint);
+      const covered = options.beforeCommit?.(context) ?? null;
+      const next = new Map(inputs);
+      for (const [key, at] of group.positions) next.set(key, at);
+      const checkpoint = { owner: producer.transactionalId, generation: options.generation, inputs: next, covered };
+      outputs.push({ ...options.changelog, key: checkpointPrefix + options.task, value: options.encodeCheckpoint(checkpoint) });
+      const began = hrtime.bigint();
+      const positions = await producer.commit(outputs);
+      const tookUs = Number((hrtime.bigint() - began) / 1000n);
+      for (const [key, at] of next) inputs.set(key, at);
+      table(checkpointTable).put('last', toStored(checkpoint));
+      for (const callback of callbacks) callback({ positions, tookUs });
+      staged.commit(written(store, options.restore, positions));
+    } catch (error) {
+      staged.discard();
+      throw error;
+    }
+  };
+
+  /** Kafka refused the transaction for what is in it, and it was aborted: go one by one, and park the record that is to blame. */
+  const processApart = async (group: Group): Promise<void> => {
+    for (const [index, record] of group.records.entries()) {
+      const last = index === group.records.length - 1;
+      const positions = last ? group.positions : new Map([[partitionKey(record), offset(record.offset + 1n)]]);
+      await process({ records: [record], positions }, false).catch(async (thrown: unknown) => {
+        if (toSpoolError(thrown).entry.retryable !== 'never') throw thrown;
+        await process({ records: [record], positions }, true);
+      });
     }
   };
 
@@ -169,39 +220,10 @@ function running(
     replay: undefined,
     async process(group) {
       if (group.records.length === 0) return;
-      const outputs: ProducerRecord[] = [];
-      const callbacks: ((commit: Commit) => void)[] = [];
-      const context: TransactionContext = {
-        table,
-        emit: (record) => outputs.push(record) - 1,
-        committed: (callback) => callbacks.push(callback),
-      };
-      const undo = () => {
-        const [mark, records, waiting] = [staged.mark(), outputs.length, callbacks.length];
-        return () => {
-          staged.undo(mark);
-          outputs.length = records;
-          callbacks.length = waiting;
-        };
-      };
-      try {
-        await handleAll(group.records, context, undo);
-        const covered = options.beforeCommit?.(context) ?? null;
-        const next = new Map(inputs);
-        for (const [key, at] of group.positions) next.set(key, at);
-        const checkpoint = { owner: producer.transactionalId, generation: options.generation, inputs: next, covered };
-        outputs.push({ ...options.changelog, ...options.encodeCheckpoint(checkpoint) });
-        const began = process.hrtime.bigint();
-        const positions = await producer.commit(outputs);
-        const tookUs = Number((process.hrtime.bigint() - began) / 1000n);
-        for (const [key, at] of next) inputs.set(key, at);
-        table(checkpointTable).put('last', toStored(checkpoint));
-        for (const callback of callbacks) callback({ positions, tookUs });
-        staged.commit(written(store, options.restore, positions));
-      } catch (error) {
-        staged.discard();
-        throw error;
-      }
+      await process(group, false).catch((thrown: unknown) => {
+        if (toSpoolError(thrown).entry.retryable !== 'never') throw thrown;
+        return processApart(group);
+      });
     },
     async close() {
       await producer.close();
@@ -209,6 +231,8 @@ function running(
     },
   };
 }
+
+const parkAllCause = new SpoolError('KAFKA_REFUSED', 'Kafka refused the records that the handler made of this one');
 
 /** What this task wrote itself need not be read again at the next start. */
 function written(store: Store, sources: readonly RestoreSource[], positions: readonly RecordPosition[]) {

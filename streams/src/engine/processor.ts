@@ -1,0 +1,304 @@
+import { SpoolError, toSpoolError } from '@spool/schemas';
+import { offset, type Assignment, type Kafka, type Membership, type Offset, type Reader, type TopicPartition } from '../kafka/port.js';
+import { partitionKey } from '../store/store.js';
+import type { ControlOrder } from './control.js';
+import { backOffMs, pause } from './retry.js';
+import { Task } from './task.js';
+import type { ProcessorDefinition, ProcessorState, ProcessorStatus } from './work.js';
+
+export interface ProcessorOptions {
+  readonly kafka: Kafka;
+  readonly now: () => number;
+  readonly log: (level: 'info' | 'warn' | 'error', message: string, fields: Readonly<Record<string, unknown>>) => void;
+  /** Called after each group and each change of state. */
+  readonly onProgress?: (processor: RunningProcessor) => void;
+}
+
+export interface RunningProcessor extends AsyncDisposable {
+  readonly consumer: string;
+  status(): ProcessorStatus;
+  apply(order: ControlOrder): void;
+  /** Resolves when every source partition has been read to where its end was at the call. */
+  caughtUp(signal?: AbortSignal): Promise<void>;
+  /** Finishes the group under way, commits the position and leaves the group. */
+  close(): Promise<void>;
+}
+
+const advisoryCommitMs = 1000;
+
+/** Runs a processor until it is closed. Nothing that a handler or the broker does ends it: it backs off and goes on. */
+export async function runProcessor(definition: ProcessorDefinition, options: ProcessorOptions): Promise<RunningProcessor> {
+  const processor = new Processor(definition, options, await options.kafka.reader());
+  await processor.start();
+  return processor;
+}
+
+class Processor implements RunningProcessor {
+  readonly consumer: string;
+  readonly #tasks = new Map<string, Task>();
+  readonly #stop = new AbortController();
+  readonly #history: ControlOrder[] = [];
+  readonly #committed = new Map<string, Offset>();
+  #membership: Membership | undefined;
+  #state: ProcessorState = 'starting';
+  #error: SpoolError | undefined;
+  #fetching: Promise<void> = Promise.resolve();
+  #committer: NodeJS.Timeout | undefined;
+  #closing: Promise<void> | undefined;
+  /** Opening and closing of tasks, one after the other. */
+  #changes: Promise<void> = Promise.resolve();
+  readonly #waiters = new Set<() => void>();
+
+  constructor(
+    private readonly definition: ProcessorDefinition,
+    private readonly options: ProcessorOptions,
+    private readonly reader: Reader,
+  ) {
+    this.consumer = definition.consumer;
+  }
+
+  async start(): Promise<void> {
+    const { definition, options } = this;
+    if (definition.assignment === 'all') {
+      const topics = await options.kafka.admin.describeTopics(definition.sources);
+      const partitions = topics.flatMap(({ name, partitions: count }) => range(count).map((partition) => ({ topic: name, partition })));
+      await this.#open('all', partitions, undefined);
+    } else {
+      this.#membership = await options.kafka.membership({
+        groupId: definition.consumer,
+        topics: definition.sources,
+        ...(definition.sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs: definition.sessionTimeoutMs }),
+        onRebalance: () => this.#rebalance(),
+        onAssigned: (assignment) => this.#assigned(assignment),
+        onLost: () => void this.#change(() => this.#closeAll()),
+      });
+    }
+    this.#fetching = this.#fetch();
+    this.#committer = setInterval(() => void this.#commitAdvice(), advisoryCommitMs);
+  }
+
+  status(): ProcessorStatus {
+    const tasks = [...this.#tasks.values()];
+    const error = this.#error ?? tasks.find((task) => task.error !== undefined)?.error;
+    const replays = tasks.flatMap((task) => task.replay ?? []);
+    const running = tasks.every((task) => task.paused) && tasks.length > 0 ? 'paused' : 'running';
+    const active = replays.some((replay) => replay.state === 'running') ? 'replaying' : running;
+    return {
+      consumer: this.consumer,
+      state: this.#state === 'running' ? active : this.#state,
+      epoch: tasks.reduce((highest, task) => (task.epoch > highest ? task.epoch : highest), -1n),
+      partitions: tasks.flatMap((task) => task.status()),
+      replays,
+      error: error === undefined ? undefined : `${error.code}: ${error.message}`,
+    };
+  }
+
+  apply(order: ControlOrder): void {
+    this.#history.push(order);
+    for (const task of this.#tasks.values()) this.#applyTo(task, order);
+  }
+
+  async caughtUp(signal?: AbortSignal): Promise<void> {
+    const ends = new Map<string, Offset>();
+    for (const topic of this.definition.sources) {
+      for (const at of await this.options.kafka.admin.offsets(topic)) ends.set(partitionKey(at), at.latest);
+    }
+    const reached = (): boolean => {
+      const positions = new Map([...this.#tasks.values()].flatMap((task) => [...task.positions]));
+      return [...ends].every(([key, end]) => end === 0n || (positions.get(key) ?? -1n) >= end);
+    };
+    await this.#until(reached, signal);
+  }
+
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close());
+  }
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(): Promise<void> {
+    clearInterval(this.#committer);
+    this.#stop.abort();
+    await Promise.all([...this.#tasks.values()].map((task) => task.quiesce()));
+    await this.#commitAdvice();
+    await this.#membership?.close();
+    await this.#change(() => this.#closeAll());
+    await this.reader.close();
+    await this.#fetching;
+    this.#state = 'stopped';
+    this.#progress();
+  }
+
+  async #fetch(): Promise<void> {
+    for (let failures = 0; !this.#stop.signal.aborted;) {
+      try {
+        for (const slice of await this.reader.fetch()) {
+          for (const task of this.#tasks.values()) if (task.owns(slice)) task.offer(slice);
+        }
+        failures = 0;
+        if (this.#error?.code === 'KAFKA_UNAVAILABLE') this.#error = undefined;
+      } catch (thrown) {
+        this.#error = toSpoolError(thrown);
+        this.options.log('warn', 'fetching failed', { consumer: this.consumer, error: this.#error.message });
+        await pause(backOffMs(failures++), this.#stop.signal);
+      }
+    }
+  }
+
+  /** Eager protocol: all members stop writing, but stores stay open, since most partitions come back to where they were. */
+  async #rebalance(): Promise<void> {
+    await Promise.all([...this.#tasks.values()].map((task) => task.quiesce()));
+    await this.#commitAdvice();
+  }
+
+  async #assigned(assignment: Assignment): Promise<void> {
+    const wanted = new Map<string, TopicPartition[]>();
+    for (const partition of assignment.partitions) {
+      const id = String(partition.partition);
+      wanted.set(id, [...(wanted.get(id) ?? []), partition]);
+    }
+    await this.#change(async () => {
+      for (const [id, task] of this.#tasks) {
+        if (wanted.has(id) && !task.stopped) continue;
+        this.#tasks.delete(id);
+        await task.close();
+      }
+      for (const [id, partitions] of wanted) {
+        const kept = this.#tasks.get(id);
+        if (kept === undefined) await this.#openTask(id, partitions, assignment);
+        else kept.unquiesce();
+      }
+      this.#state = 'running';
+      this.#progress();
+    });
+  }
+
+  async #open(id: string, partitions: readonly TopicPartition[], assignment: Assignment | undefined): Promise<void> {
+    await this.#change(() => this.#openTask(id, partitions, assignment));
+    this.#state = 'running';
+  }
+
+  async #openTask(id: string, partitions: readonly TopicPartition[], assignment: Assignment | undefined): Promise<void> {
+    this.#state = 'restoring';
+    this.#progress();
+    const { definition } = this;
+    const work = await definition.open({ id, partitions, membership: this.#membership, assignment });
+    const task = new Task({
+      id,
+      partitions,
+      work,
+      reader: this.reader,
+      startAt: definition.startAt,
+      maxGroupRecords: definition.maxGroupRecords ?? 2000,
+      maxBufferedRecords: definition.maxBufferedRecords ?? 10_000,
+      now: this.options.now,
+      onFailed: (failed, error) => void this.#reopen(failed, error, partitions, assignment),
+      onProgress: () => this.#progress(),
+    });
+    this.#tasks.set(id, task);
+    for (const order of this.#history) this.#applyTo(task, order);
+    task.start();
+  }
+
+  /** A task that failed is closed and, if the partitions are still ours, opened anew: fenced, restored and read back. */
+  async #reopen(failed: Task, error: SpoolError, partitions: readonly TopicPartition[], assignment: Assignment | undefined): Promise<void> {
+    this.#error = error;
+    this.options.log('error', 'a task failed and is opened anew', {
+      consumer: this.consumer,
+      task: failed.id,
+      code: error.code,
+      error: error.message,
+    });
+    for (let attempt = 3; !this.#stop.signal.aborted; attempt++) {
+      const current = (): boolean =>
+        !this.#stop.signal.aborted &&
+        (assignment === undefined || this.#membership?.assignment?.generation === assignment.generation) &&
+        (this.#tasks.get(failed.id) ?? failed) === failed;
+      try {
+        await this.#change(async () => {
+          if (this.#tasks.get(failed.id) === failed) await failed.close();
+        });
+        // Longer than a heartbeat, so that one who was rightly fenced learns of it and does not fence the new owner back.
+        if (!(await pause(backOffMs(attempt), this.#stop.signal)) || !current()) return;
+        await this.#change(async () => {
+          if (!current()) return;
+          await this.#openTask(failed.id, partitions, assignment);
+          this.#state = 'running';
+        });
+        this.#error = undefined;
+        return;
+      } catch (thrown) {
+        this.#error = toSpoolError(thrown);
+        this.#state = 'failed';
+        this.options.log('error', 'a task cannot be opened', { consumer: this.consumer, task: failed.id, error: this.#error.message });
+      }
+    }
+  }
+
+  #applyTo(task: Task, order: ControlOrder): void {
+    if (order.action === 'pause') task.pause();
+    else if (order.action === 'resume') task.resume();
+    else if (order.action === 'step') task.step(order.records);
+    else if (order.action === 'rate') task.limit(order.recordsPerSecond);
+    else if (order.action === 'rewind') task.rewind({ ...order, now: this.options.now() });
+    else task.cancelReplay(order.replayId);
+  }
+
+  async #closeAll(): Promise<void> {
+    const tasks = [...this.#tasks.values()];
+    this.#tasks.clear();
+    for (const task of tasks) await task.close();
+  }
+
+  /** The group's offsets are advice to outside tools (lag in kcat, KEDA), and the place of processors without a store. */
+  async #commitAdvice(): Promise<void> {
+    const due = [...this.#tasks.values()]
+      .flatMap((task) => task.status())
+      .filter((at) => at.position > 0n && this.#committed.get(partitionKey(at)) !== at.position)
+      .map(({ topic, partition, position }) => ({ topic, partition, offset: offset(position) }));
+    if (due.length === 0) return;
+    try {
+      if (this.#membership === undefined) await this.options.kafka.admin.commitOffsets(this.consumer, due);
+      else await this.#membership.commitOffsets(due);
+      for (const at of due) this.#committed.set(partitionKey(at), at.offset);
+    } catch (thrown) {
+      // The next tick commits again; a passed generation has nothing to say any more.
+      this.options.log('warn', 'offsets not committed', { consumer: this.consumer, error: toSpoolError(thrown).message });
+    }
+  }
+
+  #change<T>(change: () => Promise<T>): Promise<T> {
+    const done = this.#changes.then(change);
+    this.#changes = done.then(
+      () => undefined,
+      () => undefined,
+    );
+    return done;
+  }
+
+  #progress(): void {
+    for (const waiter of this.#waiters) waiter();
+    this.options.onProgress?.(this);
+  }
+
+  async #until(condition: () => boolean, signal?: AbortSignal): Promise<void> {
+    if (condition()) return;
+    await new Promise<void>((resolve, reject) => {
+      const check = (): void => {
+        if (condition()) done(resolve);
+        else if (this.#state === 'stopped') done(() => reject(new SpoolError('UNAVAILABLE', `processor ${this.consumer} was stopped`)));
+      };
+      const abort = (): void => done(() => reject(toSpoolError(signal?.reason)));
+      const done = (then: () => void): void => {
+        this.#waiters.delete(check);
+        signal?.removeEventListener('abort', abort);
+        then();
+      };
+      this.#waiters.add(check);
+      signal?.addEventListener('abort', abort);
+    });
+  }
+}
+
+const range = (count: number): number[] => Array.from({ length: count }, (_, index) => index);

@@ -1,0 +1,60 @@
+import type { TopicSpec } from '../kafka/port.js';
+
+const day = 24 * 60 * 60 * 1000;
+const minute = 60 * 1000;
+
+export interface TopicOptions {
+  /** Prefix with its dot, such as `acme.`, so that tenants share a cluster. @default '' */
+  readonly namespace?: string;
+  /** Partitions of the topics that carry a bundle's messages; fixed when they are created. @default 3 */
+  readonly partitions?: number;
+}
+
+/** Every topic that Spool owns, with its settings: the one place that knows their names. */
+export function topicCatalogue({ namespace = '', partitions = 3 }: TopicOptions = {}) {
+  const topic = (name: string, rest: Omit<TopicSpec, 'name'>): TopicSpec => ({ name: `${namespace}${name}`, ...rest });
+  const deleted = (name: string, retentionMs: number, count = partitions): TopicSpec =>
+    topic(name, { partitions: count, cleanup: 'delete', retentionMs });
+  const forEver = (name: string, count = partitions): TopicSpec =>
+    topic(name, { partitions: count, cleanup: 'delete', retentionMs: -1, sourceOfTruth: true });
+  // Claims and markers must outlive the moment in which another process reads them.
+  const compacted = (name: string, count = partitions): TopicSpec =>
+    topic(name, { partitions: count, cleanup: 'compact', retentionMs: -1, config: { 'min.compaction.lag.ms': String(minute) } });
+  return {
+    namespace,
+    /** Domain commands, by aggregate id. */
+    commands: (aggregate: string) => deleted(`cmd.${aggregate}`, 7 * day),
+    /** Domain events, by aggregate id: the history. Same partitions as the commands. */
+    events: (aggregate: string) => forEver(`evt.${aggregate}`),
+    /** Snapshots, outcomes and task checkpoints of an aggregate. */
+    snapshots: (aggregate: string) => compacted(`snap.${aggregate}`),
+    /** Queries to a projection, answered by any of its instances. */
+    queries: (projection: string) => deleted(`qry.${projection}`, 5 * minute),
+    /** Replies, one fixed partition per waiting process. */
+    replies: (pool: string) => deleted(`reply.${pool}`, 5 * minute, 16),
+    deadLetters: (consumer: string) => deleted(`dlq.${consumer}`, 30 * day),
+    announcements: deleted('registry.announcements', day, 1),
+    bundles: compacted('registry.bundles', 1),
+    heartbeats: deleted('cluster.heartbeats', 10 * minute),
+    control: deleted('control', 7 * day),
+    replayJobs: compacted('replay.jobs', 1),
+    spans: deleted('telemetry.spans', day),
+    metrics: deleted('telemetry.metrics', day),
+    lag: deleted('telemetry.lag', day),
+    audit: forEver('audit', 1),
+  } as const;
+}
+export type TopicCatalogue = ReturnType<typeof topicCatalogue>;
+
+/** The topics of the platform itself, which every process makes sure of before it starts. */
+export const platformTopics = (topics: TopicCatalogue): readonly TopicSpec[] => [
+  topics.announcements,
+  topics.bundles,
+  topics.heartbeats,
+  topics.control,
+  topics.replayJobs,
+  topics.spans,
+  topics.metrics,
+  topics.lag,
+  topics.audit,
+];
