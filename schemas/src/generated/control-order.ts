@@ -3,7 +3,7 @@ import type { RecordSchema } from '../avro/schema.js';
 import type { TopicOffset } from './topic-offset.js';
 
 /** What to do; a reader that does not know it does nothing. */
-export type ControlAction = 'pause' | 'resume' | 'rewind' | 'drain' | 'rate' | 'step' | 'unknown';
+export type ControlAction = 'pause' | 'resume' | 'rewind' | 'drain' | 'rate' | 'step' | 'cancel' | 'unknown';
 
 /** An order to a processor. */
 export interface ControlOrder {
@@ -21,6 +21,10 @@ export interface ControlOrder {
   readonly targets: readonly TopicOffset[];
   /** Limit of the rate over all partitions of the consumer, records per second; null for no limit. */
   readonly recordsPerSecond: number | null;
+  /** For rewind: empty the read model with it. */
+  readonly resetState: boolean;
+  /** For step: how many records; null for one. */
+  readonly records: number | null;
   /** Why, in the words of the actor. */
   readonly reason: string;
   /** Who ordered it. */
@@ -60,6 +64,7 @@ export const ControlOrderSchema: RecordSchema<ControlOrder> = {
             "drain",
             "rate",
             "step",
+            "cancel",
             "unknown"
           ],
           "default": "unknown"
@@ -122,6 +127,21 @@ export const ControlOrderSchema: RecordSchema<ControlOrder> = {
           "double"
         ],
         "doc": "Limit of the rate over all partitions of the consumer, records per second; null for no limit.",
+        "default": null
+      },
+      {
+        "name": "resetState",
+        "type": "boolean",
+        "doc": "For rewind: empty the read model with it.",
+        "default": true
+      },
+      {
+        "name": "records",
+        "type": [
+          "null",
+          "int"
+        ],
+        "doc": "For step: how many records; null for one.",
         "default": null
       },
       {

@@ -2,7 +2,7 @@
 import type { RecordSchema } from '../avro/schema.js';
 
 /** Where the instance stands. */
-export type ReplayProgressState = 'running' | 'paused' | 'completed' | 'failed' | 'unknown';
+export type ReplayProgressState = 'running' | 'paused' | 'completed' | 'cancelled' | 'failed' | 'unknown';
 
 /** Progress in one partition. */
 export interface ReplayPartition {
@@ -24,6 +24,8 @@ export interface ReplayProgress {
   readonly job: string;
   /** Instance id. */
   readonly instance: string;
+  /** Consumer id that replays. */
+  readonly consumer: string;
   /** Where the instance stands. */
   readonly state: ReplayProgressState;
   /** Progress in each partition that the instance owns. */
@@ -57,6 +59,11 @@ export const ReplayProgressSchema: RecordSchema<ReplayProgress> = {
         "doc": "Instance id."
       },
       {
+        "name": "consumer",
+        "type": "string",
+        "doc": "Consumer id that replays."
+      },
+      {
         "name": "state",
         "type": {
           "type": "enum",
@@ -66,6 +73,7 @@ export const ReplayProgressSchema: RecordSchema<ReplayProgress> = {
             "running",
             "paused",
             "completed",
+            "cancelled",
             "failed",
             "unknown"
           ],

@@ -1,0 +1,29 @@
+import { ControlOrderSchema, type Codec, type ControlOrder as StoredOrder, type TopicOffset } from '@spool/schemas';
+import type { ControlOrder } from '../engine/control.js';
+import { offset, type ConsumedRecord, type Offset } from '../kafka/port.js';
+import { partitionKey } from '../store/store.js';
+
+/** From the contract on the `control` topic to the engine's order. An action that this version does not know is passed over. */
+export function orderDecoder(codec: Codec): (record: ConsumedRecord) => Promise<ControlOrder | undefined> {
+  const decoder = codec.decoder(ControlOrderSchema);
+  return async (record) => {
+    if (record.value === null) return undefined;
+    return toOrder(await decoder.decode(record.value), record.offset);
+  };
+}
+
+function toOrder(order: StoredOrder, epoch: Offset): ControlOrder | undefined {
+  const base = { consumer: order.consumer, epoch };
+  const { action, replayId } = order;
+  if (action === 'pause' || action === 'resume') return { ...base, action };
+  if (action === 'step') return { ...base, action, records: order.records ?? 1 };
+  if (action === 'rate') return { ...base, action, recordsPerSecond: order.recordsPerSecond ?? undefined };
+  if (action === 'cancel' && replayId !== null) return { ...base, action, replayId };
+  if (action === 'rewind' && replayId !== null) {
+    return { ...base, action, replayId, starts: offsets(order.positions), targets: offsets(order.targets), reset: order.resetState };
+  }
+  return undefined;
+}
+
+const offsets = (positions: readonly TopicOffset[]): Map<string, Offset> =>
+  new Map(positions.map((at) => [partitionKey(at), offset(at.offset)]));

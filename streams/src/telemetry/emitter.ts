@@ -1,0 +1,86 @@
+import { LagSchema, MetricSchema, SpanSchema, type Codec, type Encoder, type Lag, type Metric, type Span } from '@spool/schemas';
+import type { Producer, ProducerRecord } from '../kafka/port.js';
+
+/** Takes telemetry and never slows the work: what does not fit is dropped and counted. */
+export interface Telemetry extends AsyncDisposable {
+  span(span: Span): void;
+  metric(metric: Omit<Metric, 'instance' | 'bundle' | 'version'>): void;
+  lag(lag: Omit<Lag, 'instance'>): void;
+  /** Records dropped since the start, since the queue was full or Kafka refused them. */
+  readonly dropped: number;
+  close(): Promise<void>;
+}
+
+export interface TelemetryOptions {
+  readonly codec: Codec;
+  readonly producer: Producer;
+  readonly topics: { readonly spans: string; readonly metrics: string; readonly lag: string };
+  readonly instance: string;
+  readonly bundle: string;
+  readonly version: string;
+  /** Records that wait beyond this are dropped. @default 20000 */
+  readonly maxQueued?: number;
+  /** How long records are gathered before they are sent, in milliseconds; the work does not wait for it. @default 100 */
+  readonly gatherMs?: number;
+}
+
+export const noTelemetry: Telemetry = {
+  span: () => undefined,
+  metric: () => undefined,
+  lag: () => undefined,
+  dropped: 0,
+  close: () => Promise.resolve(),
+  [Symbol.asyncDispose]: () => Promise.resolve(),
+};
+
+const recordsPerSend = 1000;
+
+export async function openTelemetry(options: TelemetryOptions): Promise<Telemetry> {
+  const { codec, topics, instance, bundle, version } = options;
+  const maxQueued = options.maxQueued ?? 20_000;
+  const spans = await codec.encoder(topics.spans, SpanSchema);
+  const metrics = await codec.encoder(topics.metrics, MetricSchema);
+  const lags = await codec.encoder(topics.lag, LagSchema);
+  let queue: (() => ProducerRecord)[] = [];
+  let dropped = 0;
+  let timer: NodeJS.Timeout | undefined;
+  let sending: Promise<void> = Promise.resolve();
+
+  const flush = async (): Promise<void> => {
+    while (queue.length > 0) {
+      const taken = queue.splice(0, recordsPerSend);
+      try {
+        await options.producer.sendAll(taken.map((make) => make()));
+      } catch {
+        dropped += taken.length;
+      }
+    }
+  };
+  const add = <T>(topic: string, encoder: Encoder<T>, value: T): void => {
+    if (queue.length >= maxQueued) {
+      dropped += 1;
+      return;
+    }
+    queue.push(() => ({ topic, key: instance, value: encoder.encode(value) }));
+    timer ??= setTimeout(() => {
+      sending = sending.then(flush).then(() => {
+        timer = undefined;
+      });
+    }, options.gatherMs ?? 100);
+  };
+  const close = async (): Promise<void> => {
+    clearTimeout(timer);
+    await sending;
+    await flush();
+  };
+  return {
+    span: (span) => add(topics.spans, spans, span),
+    metric: (metric) => add(topics.metrics, metrics, { ...metric, instance, bundle, version }),
+    lag: (lag) => add(topics.lag, lags, { ...lag, instance }),
+    get dropped() {
+      return dropped;
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
