@@ -1,4 +1,18 @@
 export { catalogue, type ErrorCode, type ErrorEntry } from './errors/catalogue.js';
 export { SpoolError, toSpoolError, type SpoolErrorOptions, type Violation } from './errors/spool-error.js';
-export { type AvroSchema, type AvroDefinition, type AvroField, type PayloadOf, type RecordDefinition, type RecordSchema } from './avro/schema.js';
+export {
+  type AvroSchema,
+  type AvroDefinition,
+  type AvroField,
+  type PayloadOf,
+  type RecordDefinition,
+  type RecordSchema,
+} from './avro/schema.js';
 export * from './generated/index.js';
+export { fromJson, toJson } from './avro/json.js';
+export { createCodec, type Codec, type CodecOptions, type DecodedRecord, type Decoder, type Encoder } from './codec/codec.js';
+export { createMemoryRegistry, type MemoryRegistryOptions } from './codec/memory-registry.js';
+export { subjectOf, type Compatibility, type RegisteredVersion, type SchemaRegistry } from './codec/registry.js';
+export { headerBytes, isFramed, schemaIdOf } from './codec/wire.js';
+export { incompatibilities, type EarlierVersion } from './compatibility/incompatibilities.js';
+export { unreadableParts } from './compatibility/readable.js';

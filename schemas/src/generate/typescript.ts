@@ -17,7 +17,8 @@ const primitiveTypes: Readonly<Record<string, string>> = {
 const simpleName = (fullName: string): string => fullName.slice(fullName.lastIndexOf('.') + 1);
 /** `ReplayJob` -> `replay-job`. */
 export const moduleName = (file: string): string => file.replace(/(?<=[a-z0-9])(?=[A-Z])/g, '-').toLowerCase();
-const comment = (doc: string | undefined, indent = ''): string => (doc === undefined ? '' : `${indent}/** ${doc.replaceAll('*/', '*\\/')} */\n`);
+const comment = (doc: string | undefined, indent = ''): string =>
+  doc === undefined ? '' : `${indent}/** ${doc.replaceAll('*/', '*\\/')} */\n`;
 
 /** One TypeScript module for each contract and an index of them all: file name -> text. */
 export function renderModules(contracts: readonly Contract[]): ReadonlyMap<string, string> {
