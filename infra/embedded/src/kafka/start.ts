@@ -102,8 +102,10 @@ export async function startKafka(options: KafkaOptions): Promise<EmbeddedKafka> 
 }
 
 async function planNodes(options: KafkaOptions, dataDir: string, count: number): Promise<readonly Node[]> {
-  const { ports = await freePorts(count), controllerPorts = await freePorts(count) } = options;
-  const internal = options.security === undefined ? [] : await freePorts(count);
+  // Taken in one call, so that no two are the same.
+  const spare = await freePorts(3 * count);
+  const { ports = spare.slice(0, count), controllerPorts = spare.slice(count, 2 * count) } = options;
+  const internal = options.security === undefined ? [] : spare.slice(2 * count);
   if (ports.length !== count || controllerPorts.length !== count) {
     throw new SpoolError('INVALID_CONFIG', `${count} brokers need ${count} ports and ${count} controller ports.`);
   }
