@@ -29,6 +29,8 @@ export interface KafkaOptions {
   readonly security?: { readonly users: readonly KafkaUser[] };
   /** How long to wait for the ports of a cluster that was killed a moment ago, in milliseconds. @default 0 */
   readonly waitForPortsMs?: number;
+  /** Aborting it stops the brokers, also while they start. */
+  readonly signal?: AbortSignal;
   /** Called with each change of state of a broker. */
   readonly onState?: (broker: string, state: ChildState) => void;
   readonly log: Log;
@@ -153,7 +155,7 @@ async function format(jars: string, node: Node, clusterId: string, users: readon
 
 function startBroker(node: Node, jars: string, options: KafkaOptions): Promise<SupervisedChild> {
   const name = `kafka-${node.id}`;
-  const { heapMb = 512, onState } = options;
+  const { heapMb = 512, onState, signal: abort } = options;
   const java = [
     `-Xmx${heapMb}m`,
     // As Kafka's own start script; the full JIT, since a broker compiled with C1 alone serves slower all its life.
@@ -173,6 +175,7 @@ function startBroker(node: Node, jars: string, options: KafkaOptions): Promise<S
     ready: (signal) => untilBrokerServes(node.internalPort ?? node.clientPort, node.id, signal),
     // An ordered stop moves leaders away first, if there are others, and flushes.
     stopTimeoutMs: 30_000,
+    ...(abort === undefined ? {} : { signal: abort }),
     ...(onState === undefined ? {} : { onState: (state) => onState(name, state) }),
   });
 }

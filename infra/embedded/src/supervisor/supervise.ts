@@ -33,6 +33,8 @@ export interface ChildSpec extends Command {
   /** A child that is not ready by then is killed and counts as a quick death. @default 60000 */
   readonly readyTimeoutMs?: number;
   readonly restart?: RestartPolicy;
+  /** Aborting it closes the child, also before it is ready. */
+  readonly signal?: AbortSignal;
   /** Called with each change. It must not throw. */
   readonly onState?: (state: ChildState) => void;
 }
@@ -57,7 +59,8 @@ export interface SupervisedChild extends AsyncDisposable {
 /**
  * Starts a child, resolves when it is ready, and from then on starts it again whenever it exits. However this process
  * ends, the child ends too.
- * @throws SpoolError CHILD_FAILED when it dies quickly too often; TOOL_MISSING when the command is not there.
+ * @throws SpoolError CHILD_FAILED when it dies quickly too often; TOOL_MISSING when the command is not there; UNAVAILABLE when `signal`
+ *   aborted first.
  */
 export async function superviseChild(spec: ChildSpec): Promise<SupervisedChild> {
   const child = new Supervisor(spec);
@@ -76,7 +79,10 @@ class Supervisor implements SupervisedChild {
   #restartAsked = false;
 
   constructor(readonly spec: ChildSpec) {
-    this.ended = this.#run();
+    const abort = (): void => void this.close();
+    if (spec.signal?.aborted === true) this.#closing.abort();
+    else spec.signal?.addEventListener('abort', abort, { once: true });
+    this.ended = this.#run().finally(() => spec.signal?.removeEventListener('abort', abort));
   }
 
   get name(): string {
