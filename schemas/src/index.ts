@@ -16,3 +16,30 @@ export { subjectOf, type Compatibility, type RegisteredVersion, type SchemaRegis
 export { headerBytes, isFramed, schemaIdOf } from './codec/wire.js';
 export { incompatibilities, type EarlierVersion } from './compatibility/incompatibilities.js';
 export { unreadableParts } from './compatibility/readable.js';
+export {
+  avroContentType,
+  formatReplyAddress,
+  headerNames,
+  messageHeaders,
+  parseReplyAddress,
+  readMeta,
+  type MessageMeta,
+  type ReadMeta,
+  type ReplyAddress,
+} from './cloudevents/meta.js';
+export { childOf, formatTraceparent, newTrace, parseTraceparent, type TraceContext } from './cloudevents/traceparent.js';
+export {
+  arrayOf,
+  doc,
+  enumOf,
+  mapOf,
+  optional,
+  record,
+  withDefault,
+  type Field,
+  type Fields,
+  type FieldSpec,
+  type RecordOptions,
+  type RecordValue,
+  type ValueOf,
+} from './inline/record.js';

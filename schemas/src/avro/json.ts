@@ -8,7 +8,7 @@ import type { Type } from 'avsc';
 import { SpoolError, type Violation } from '../errors/spool-error.js';
 import { expected, given, isUnion, step } from './names.js';
 import type { RecordSchema } from './schema.js';
-import { avroType } from './types.js';
+import { recordType } from './types.js';
 import { mismatch, notAField, violationLimit } from './violations.js';
 
 const { types } = avro;
@@ -31,7 +31,7 @@ const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$
  */
 export function fromJson<T>(schema: RecordSchema<T>, json: unknown): T {
   const found: Violation[] = [];
-  const value = read(avroType(schema.schema), json, '', 0, (pointer, message) => {
+  const value = read(recordType(schema), json, '', 0, (pointer, message) => {
     if (found.length < violationLimit) found.push({ pointer, message });
     return null;
   });
@@ -41,7 +41,7 @@ export function fromJson<T>(schema: RecordSchema<T>, json: unknown): T {
 
 /** Turns a value of the schema into plain JSON that `fromJson` takes back. The value is not checked. */
 export function toJson<T>(schema: RecordSchema<T>, value: T): Readonly<Record<string, unknown>> {
-  return write(avroType(schema.schema), value) as Readonly<Record<string, unknown>>;
+  return write(recordType(schema), value) as Readonly<Record<string, unknown>>;
 }
 
 /** As `toJson`, for a type of any kind. */
@@ -185,7 +185,12 @@ function write(type: Type, value: unknown): unknown {
   }
   if (type instanceof types.RecordType) {
     const record = value as JsonObject;
-    return Object.fromEntries(type.fields.map((field) => [field.name, write(field.type, record[field.name] ?? field.defaultValue())]));
+    return Object.fromEntries(
+      type.fields.map((field) => [
+        field.name,
+        write(field.type, record[field.name] === undefined ? field.defaultValue() : record[field.name]),
+      ]),
+    );
   }
   if (type instanceof types.ArrayType) return (value as readonly unknown[]).map((item) => write(type.itemsType, item));
   if (type instanceof types.MapType)

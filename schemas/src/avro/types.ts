@@ -5,7 +5,7 @@
 import avro from 'avsc';
 import type { Type, types } from 'avsc';
 import { SpoolError } from '../errors/spool-error.js';
-import { isDefinition, type AvroSchema } from './schema.js';
+import { isDefinition, type AvroSchema, type RecordDefinition, type RecordSchema } from './schema.js';
 
 /** The cursor that avsc reads and writes through; not in its typings. */
 interface Tap {
@@ -153,3 +153,31 @@ export function avroType(schema: AvroSchema, named?: NamedTypes): Type {
 
 /** Builds the resolver that reads what `writer` wrote as `reader`. @throws Error that says what does not fit. */
 export const resolverFor = (reader: Type, writer: Type): ReturnType<Type['createResolver']> => reader.createResolver(writer);
+
+const ours = new WeakMap<RecordDefinition, Type>();
+
+/** The type of a schema of our own. Foreign decimals are read as their bytes; our own would be mistaken for bytes, and are refused. @throws SpoolError SCHEMA_INVALID */
+export function recordType({ fullName, schema }: RecordSchema<unknown>): Type {
+  const known = ours.get(schema);
+  if (known !== undefined) return known;
+  const at = findDecimal(schema, fullName);
+  if (at !== undefined)
+    throw new SpoolError(
+      'SCHEMA_INVALID',
+      `${at} is a decimal, which JavaScript numbers cannot hold: use a long of the smallest unit, or a string`,
+    );
+  const type = avroType(schema);
+  ours.set(schema, type);
+  return type;
+}
+
+function findDecimal(schema: AvroSchema | undefined, at: string): string | undefined {
+  if (schema === undefined || typeof schema === 'string') return undefined;
+  if (!isDefinition(schema)) return first(schema.map((branch) => findDecimal(branch, at)));
+  if (schema.logicalType === 'decimal') return at;
+  return first([
+    findDecimal(schema.items ?? schema.values, at),
+    ...(schema.fields ?? []).map((field) => findDecimal(field.type, `${at}.${field.name}`)),
+  ]);
+}
+const first = (found: readonly (string | undefined)[]): string | undefined => found.find((each) => each !== undefined);

@@ -2,7 +2,7 @@ import type { Type } from 'avsc';
 import { SpoolError } from '../errors/spool-error.js';
 import { invalidPayload, valueToJson } from '../avro/json.js';
 import { isDefinition, fullNameOf, type AvroSchema, type RecordSchema } from '../avro/schema.js';
-import { avroType, resolverFor } from '../avro/types.js';
+import { avroType, recordType, resolverFor } from '../avro/types.js';
 import { violationsOf } from '../avro/violations.js';
 import { subjectOf, type SchemaRegistry } from './registry.js';
 import { headerBytes, schemaIdOf } from './wire.js';
@@ -95,6 +95,7 @@ export function createCodec({ registry }: CodecOptions): Codec {
     decoder<T>(schema: RecordSchema<T>): Decoder<T> {
       const known = decoders.get(schema);
       if (known !== undefined) return known as Decoder<T>;
+      recordType(schema); // a schema that is not valid is refused here, not at the first record
       const readers = new Map<number, Read<T>>();
       const readerOf = (writer: Writer): Read<T> => {
         const read = createRead(schema, writer);
@@ -126,7 +127,7 @@ let scratch = Buffer.allocUnsafeSlow(64 * 1024);
 const scratchLimit = 1024 * 1024;
 
 function createEncoder<T>(schema: RecordSchema<T>, schemaId: number): Encoder<T> {
-  const type = avroType(schema.schema);
+  const type = recordType(schema);
   const encode = (value: T | null): Buffer | null => {
     if (value === null) return null;
     if (!type.isValid(value, { noUndeclaredFields: true })) throw invalidPayload(schema.fullName, violationsOf(type, value));
@@ -147,7 +148,7 @@ function createEncoder<T>(schema: RecordSchema<T>, schemaId: number): Encoder<T>
 
 /** How to read what this writer wrote: its resolver is built here, once, since building one costs hundreds of decodes. */
 function createRead<T>(reader: RecordSchema<T>, writer: Writer): Read<T> {
-  const type = avroType(reader.schema);
+  const type = recordType(reader);
   if (type.equals(writer.type)) return (value) => readWith(type, value, reader.fullName, writer.id) as T;
   let resolver: ReturnType<typeof resolverFor>;
   try {

@@ -16,6 +16,8 @@ export interface CommandOutcome {
   readonly firstVersion: number;
   /** Number of events that the command gave. */
   readonly events: number;
+  /** Types of the events, in order, so that a repeated command gets its whole answer again. */
+  readonly eventTypes: readonly string[];
   /** Offset of the first event in the event partition; null when there is none. */
   readonly eventOffset: number | null;
   /** Error code of a rejection; null when applied. */
@@ -68,6 +70,15 @@ export const CommandOutcomeSchema: RecordSchema<CommandOutcome> = {
         "name": "events",
         "type": "int",
         "doc": "Number of events that the command gave."
+      },
+      {
+        "name": "eventTypes",
+        "type": {
+          "type": "array",
+          "items": "string"
+        },
+        "doc": "Types of the events, in order, so that a repeated command gets its whole answer again.",
+        "default": []
       },
       {
         "name": "eventOffset",
