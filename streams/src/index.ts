@@ -1,2 +1,43 @@
 export type * from './kafka/port.js';
 export { offset } from './kafka/port.js';
+export { openControl, type Control, type ControlOptions, type ControlOrder } from './engine/control.js';
+export { localWork, type LocalContext, type LocalWorkOptions } from './engine/local-work.js';
+export { offsetWork, type OffsetWorkOptions } from './engine/offset-work.js';
+export { runProcessor, type ProcessorOptions, type RunningProcessor } from './engine/processor.js';
+export { readToEnd, type ReadToEndOptions, type RestoreProgress } from './engine/restore.js';
+export { backOffMs } from './engine/retry.js';
+export {
+  transactionalWork,
+  type Commit,
+  type RestoreSource,
+  type TaskCheckpoint,
+  type TransactionalWorkOptions,
+  type TransactionContext,
+} from './engine/transactional-work.js';
+export type {
+  Group,
+  PartitionStatus,
+  ProcessorDefinition,
+  ProcessorState,
+  ProcessorStatus,
+  ReplayStatus,
+  Rewind,
+  TaskRequest,
+  TaskWork,
+} from './engine/work.js';
+export { openInstance, type Instance, type InstanceOptions, type Log } from './instance/instance.js';
+export { openLmdbStore, type LmdbStoreOptions } from './store/lmdb-store.js';
+export { createMemoryStore } from './store/memory-store.js';
+export {
+  partitionKey,
+  type RangeOptions,
+  type ReadonlyTable,
+  type Store,
+  type StoreCheckpoint,
+  type StoredReplay,
+  type Table,
+} from './store/store.js';
+export { readTable, type TableReader, type TableReaderOptions } from './table/table.js';
+export { tailTopic, type Tail, type TailOptions } from './table/tail.js';
+export { noTelemetry, type Telemetry } from './telemetry/emitter.js';
+export { platformTopics, topicCatalogue, type TopicCatalogue, type TopicOptions } from './topics/topics.js';

@@ -1,0 +1,39 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SpoolError } from '@spool/schemas';
+import { isTransient, kafkaError } from './broker-errors.js';
+
+/** Milliseconds before attempt `n` (0 is the first retry): 5, 10, 20 … 500, and up to a quarter more so that processes do not march in step. */
+export function backoffMs(attempt: number, random: () => number = Math.random): number {
+  return Math.min(5 * 2 ** Math.min(attempt, 10), 500) * (1 + random() / 4);
+}
+
+export interface Persistence {
+  /** What is attempted, for the message. */
+  readonly doing: string;
+  /** How long to go on, in milliseconds. */
+  readonly forMs: number;
+  /** @default what is transient by the protocol */
+  readonly retry?: (thrown: unknown) => boolean;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Attempts until it works.
+ * @throws SpoolError: what the last attempt threw, KAFKA_UNAVAILABLE when the time is over.
+ */
+export async function persist<T>({ doing, forMs, retry = isTransient, signal }: Persistence, attempt: () => Promise<T>): Promise<T> {
+  const end = performance.now() + forMs;
+  for (let n = 0; ; n++) {
+    try {
+      return await attempt();
+    } catch (thrown) {
+      if (thrown instanceof SpoolError || !retry(thrown)) throw kafkaError(thrown, doing);
+      if (signal?.aborted) throw new SpoolError('KAFKA_UNAVAILABLE', `${doing}: closed`, { cause: thrown });
+      if (performance.now() >= end)
+        throw new SpoolError('KAFKA_UNAVAILABLE', `${doing}: gave up after ${forMs} ms: ${reason(thrown)}`, { cause: thrown });
+    }
+    await sleep(backoffMs(n), undefined, signal ? { signal } : {}).catch(() => undefined);
+  }
+}
+
+const reason = (thrown: unknown): string => (thrown instanceof Error ? thrown.message : String(thrown));
