@@ -6,3 +6,5 @@ export type { KafkaUser } from './kafka/properties.js';
 export { superviseChild, type ChildSpec, type ChildState, type RestartPolicy, type SupervisedChild } from './supervisor/supervise.js';
 export { assertPortsFree, freePorts, type WantedPort } from './supervisor/ports.js';
 export { testKafka } from './testing/broker.js';
+export { platformConfig, type PlatformConfig } from './platform/config.js';
+export { startPlatform, type Platform, type PlatformOptions } from './platform/start.js';

@@ -27,8 +27,6 @@ export interface KafkaOptions {
   readonly flushEveryWrite?: boolean;
   /** Clients must use SASL_SSL with one of these users: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. Fixed by the first start. @default plaintext, no users */
   readonly security?: { readonly users: readonly KafkaUser[] };
-  /** How long to wait for the ports of a cluster that was killed a moment ago, in milliseconds. @default 0 */
-  readonly waitForPortsMs?: number;
   /** Aborting it stops the brokers, also while they start. */
   readonly signal?: AbortSignal;
   /** Called with each change of state of a broker. */
@@ -111,13 +109,10 @@ async function planNodes(options: KafkaOptions, dataDir: string, count: number):
   if (ports.length !== count || controllerPorts.length !== count) {
     throw new SpoolError('INVALID_CONFIG', `${count} brokers need ${count} ports and ${count} controller ports.`);
   }
-  await assertPortsFree(
-    [
-      ...ports.map((port) => ({ name: 'Kafka', port, variable: 'SPOOL_KAFKA_PORT' })),
-      ...controllerPorts.map((port) => ({ name: "Kafka's controller", port, variable: 'SPOOL_KAFKA_CONTROLLER_PORT' })),
-    ],
-    options.waitForPortsMs,
-  );
+  await assertPortsFree([
+    ...ports.map((port) => ({ name: 'Kafka', port, variable: 'SPOOL_KAFKA_PORT' })),
+    ...controllerPorts.map((port) => ({ name: "Kafka's controller", port, variable: 'SPOOL_KAFKA_CONTROLLER_PORT' })),
+  ]);
   return ports.map((clientPort, index) => ({
     id: index + 1,
     clientPort,

@@ -15,7 +15,7 @@ describe('assertPortsFree', () => {
       message: `Port ${taken!} for ClickHouse is in use; stop what listens there or set CLICKHOUSE_PORT to another port.`,
     });
     // It waits for a port that is given back meanwhile.
-    setTimeout(() => squatter.close(), 300);
+    setTimeout(() => void squatter.close(), 300);
     await assertPortsFree(wanted, 10_000);
   });
 

@@ -147,7 +147,11 @@ describe('superviseChild', () => {
       env: { ...process.env, OUT: out() },
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
-    const pid = await new Promise<number>((resolve) => parent.once('message', (message) => resolve(message as number)));
+    const pid = await new Promise<number>((resolve) => {
+      parent.once('message', (message) => {
+        resolve(message as number);
+      });
+    });
     expect(alive(pid)).toBe(true);
     parent.kill('SIGKILL');
     expect(await goneWithin(pid, 10_000)).toBe(true);
@@ -165,6 +169,7 @@ function alive(pid: number | undefined): boolean {
 }
 
 async function goneWithin(pid: number, withinMs: number): Promise<boolean> {
-  for (const end = performance.now() + withinMs; performance.now() < end; await sleep(50)) if (!alive(pid)) return true;
-  return false;
+  const end = performance.now() + withinMs;
+  while (alive(pid) && performance.now() < end) await sleep(50);
+  return !alive(pid);
 }

@@ -1,0 +1,67 @@
+import type { SpoolError } from '@spool/schemas';
+import type { Log } from '../log.js';
+import { assertPortsFree } from '../supervisor/ports.js';
+import type { SupervisedChild } from '../supervisor/supervise.js';
+import { wantedPorts, type PlatformConfig } from './config.js';
+import { takeDataFolder } from './data-folder.js';
+import { addresses, builtEntries, platformParts, withoutPassword, type Entries } from './parts.js';
+import { line, runParts } from './run-parts.js';
+
+export interface PlatformOptions {
+  /** Deletes the data folder's content first. @default false */
+  readonly reset?: boolean;
+  /** Starts the example bundles. @default true */
+  readonly demo?: boolean;
+  /** Aborting it stops everything, also while it starts. */
+  readonly signal?: AbortSignal;
+  /** What children inherit: PATH and whatever else they read. @default nothing */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** @default the files that `tsc -b` makes in this repository */
+  readonly entries?: Entries;
+}
+
+export interface Platform extends AsyncDisposable {
+  readonly urls: ReturnType<typeof addresses>;
+  readonly children: readonly SupervisedChild[];
+  /** Resolves with the error of a part without which the platform cannot go on; with undefined when closed. */
+  readonly failed: Promise<SpoolError | undefined>;
+  /** Stops the children in order, then lets go of the data folder. */
+  close(): Promise<void>;
+}
+
+/** The children of a platform that was killed end within their stop bounds; a little less is usual. */
+const leftBehindMs = 35_000;
+
+/**
+ * Starts the platform on this machine; resolves when all of it is ready, with a line in `log` for each part.
+ * @throws SpoolError INVALID_CONFIG (a data folder in use or not Spool's), PORT_IN_USE with every taken port, or why a part cannot start.
+ */
+export async function startPlatform(config: PlatformConfig, log: Log, options: PlatformOptions = {}): Promise<Platform> {
+  const { demo = true, env = {}, entries = builtEntries, signal = new AbortController().signal } = options;
+  const folder = takeDataFolder(config.dataDir, options.reset);
+  try {
+    if (folder.leftBehind) log('the last platform on this folder was killed; its children are given time to end');
+    await assertPortsFree(wantedPorts(config), folder.leftBehind ? leftBehindMs : 0);
+    const parts = platformParts(config, { entries, demo, env }, log);
+    const running = await runParts(parts, log, signal);
+    const urls = addresses(config);
+    tellReady(urls, config, log);
+    const close = async (): Promise<void> => {
+      await running.close();
+      folder.release();
+    };
+    return { urls, children: running.children, failed: running.failed, close, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    folder.release();
+    throw error;
+  }
+}
+
+function tellReady(urls: ReturnType<typeof addresses>, config: PlatformConfig, log: Log): void {
+  log('ready');
+  log(line('  gateway', urls.gateway));
+  log(line('  clickhouse', withoutPassword(urls.clickhouse)));
+  log(line('  schema registry', withoutPassword(urls.schemaRegistry)));
+  log(line('  kafka', urls.kafka));
+  log(line('  data', config.dataDir));
+}
