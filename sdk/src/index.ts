@@ -1,1 +1,48 @@
-export {};
+export {
+  aggregate,
+  reject,
+  Rejection,
+  type Aggregate,
+  type AggregateOptions,
+  type Decide,
+  type DecideContext,
+  type EvolveContext,
+  type GuardedDecide,
+} from './aggregate/aggregate.js';
+export { foldQuery } from './aggregate/fold.js';
+export { bundle, type Bundle, type BundleOptions, type Component } from './bundle/bundle.js';
+export {
+  bundleDescriptor,
+  consumerId,
+  describe,
+  type BundleDescriptor,
+  type ComponentDescriptor,
+  type PayloadDescriptor,
+} from './bundle/descriptor.js';
+export {
+  createGateway,
+  refusal,
+  type Answer,
+  type AskOptions,
+  type CommandGateway,
+  type CommandResult,
+  type Gateway,
+  type GatewayOptions,
+  type QueryGateway,
+  type RequestMessage,
+  type SendOptions,
+} from './gateway/gateway.js';
+export { openReplies, type Replies, type RepliesOptions } from './gateway/replies.js';
+export { startBundle, type BundleConfig, type RunningBundle } from './host/start-bundle.js';
+export { invoker, type Invoker, type InvokerContext } from './invoker/invoker.js';
+export type { MessageOf, Payloads } from './payloads.js';
+export { fromToken, reached, toToken, tokenAfter, type PositionToken } from './position/token.js';
+export { projection, type Projection, type ProjectionOptions, type Queries, type QuerySchemas } from './projection/projection.js';
+export { projector, table, type EventContext, type Projector, type ProjectorOptions, type TableOf } from './projector/projector.js';
+export {
+  openRegistry,
+  type Registry,
+  type RegisteredBundle,
+  type RegisteredComponent,
+  type RegisteredPayload,
+} from './registry/registry.js';

@@ -14,6 +14,8 @@ export interface TaskCheckpoint {
   readonly inputs: readonly TopicOffset[];
   /** Event offset below which every aggregate is covered by a snapshot; null before the first. */
   readonly covered: number | null;
+  /** Version of the code whose snapshots cover the events; another version restores from the first event. */
+  readonly codeVersion: string;
   /** When it was written, milliseconds since the epoch. */
   readonly at: number;
 }
@@ -80,6 +82,12 @@ export const TaskCheckpointSchema: RecordSchema<TaskCheckpoint> = {
         ],
         "doc": "Event offset below which every aggregate is covered by a snapshot; null before the first.",
         "default": null
+      },
+      {
+        "name": "codeVersion",
+        "type": "string",
+        "doc": "Version of the code whose snapshots cover the events; another version restores from the first event.",
+        "default": "1"
       },
       {
         "name": "at",

@@ -11,7 +11,7 @@ export interface ReadToEndOptions {
   readonly partition: TopicPartition;
   readonly from: Offset | 'earliest';
   /** Called for each slice, in order; `next` is the position after it. */
-  readonly apply: (records: readonly ConsumedRecord[], next: Offset) => void;
+  readonly apply: (records: readonly ConsumedRecord[], next: Offset) => Promise<void>;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: RestoreProgress) => void;
 }
@@ -38,7 +38,7 @@ export async function readToEnd(options: ReadToEndOptions): Promise<Offset> {
             `position ${options.from} of ${partition.topic}-${partition.partition} is beyond its end ${slice.lastStableOffset}`,
           );
         }
-        if (slice.records.length > 0) options.apply(slice.records, slice.nextOffset);
+        if (slice.records.length > 0) await options.apply(slice.records, slice.nextOffset);
         options.onProgress?.({ ...partition, position: slice.nextOffset, end });
         if (slice.nextOffset >= end) return slice.nextOffset;
       }

@@ -43,7 +43,7 @@ export interface RestoreSource {
   readonly partition: TopicPartition;
   /** `true`: a store without a position of it starts at the checkpoint's `covered`. */
   readonly fromCovered: boolean;
-  readonly apply: (record: ConsumedRecord, table: <V>(name: string) => Table<V>) => void;
+  readonly apply: (record: ConsumedRecord, table: <V>(name: string) => Table<V>) => void | Promise<void>;
 }
 
 export interface TransactionalWorkOptions {
@@ -107,10 +107,14 @@ async function restore(options: TransactionalWorkOptions): Promise<TaskCheckpoin
         from,
         ...(options.signal === undefined ? {} : { signal: options.signal }),
         ...(options.onRestore === undefined ? {} : { onProgress: options.onRestore }),
-        apply: (records, position) => {
+        apply: async (records, position) => {
           for (const record of records) {
-            if (isChangelog && record.key?.equals(own) === true) last = record.value;
-            else source.apply(record, table);
+            if (isChangelog && record.key?.equals(own) === true) {
+              last = record.value;
+              continue;
+            }
+            const pending = source.apply(record, table);
+            if (pending !== undefined) await pending;
           }
           staged.commit(moved(store, key, position));
         },

@@ -41,7 +41,7 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
   const spans = await codec.encoder(topics.spans, SpanSchema);
   const metrics = await codec.encoder(topics.metrics, MetricSchema);
   const lags = await codec.encoder(topics.lag, LagSchema);
-  let queue: (() => ProducerRecord)[] = [];
+  const queue: (() => ProducerRecord)[] = [];
   let dropped = 0;
   let timer: NodeJS.Timeout | undefined;
   let sending: Promise<void> = Promise.resolve();

@@ -1,0 +1,44 @@
+import { FoldReplySchema, FoldRequestSchema, SpoolError, type FoldReply, type FoldRequest } from '@spool/schemas';
+import type { Instance, RunningProcessor } from '@spool/streams';
+import { consumerId } from '../bundle/descriptor.js';
+import type { ReplySender } from '../host/replying.js';
+import { hostQueries, type QueryHandler } from '../projection/host.js';
+import type { Aggregate } from './aggregate.js';
+
+/** The query that every aggregate answers: its `evolve` over events that the caller brings. It makes time travel possible without an owner. */
+export const foldQuery = 'spool.Fold';
+
+/** Answers `spool.Fold` on the aggregate's query topic. */
+export async function hostFold(instance: Instance, bundle: string, aggregate: Aggregate, replies: ReplySender): Promise<RunningProcessor> {
+  const topic = instance.topics.queries(aggregate.name).name;
+  const fold: QueryHandler = {
+    request: instance.codec.decoder(FoldRequestSchema),
+    view: await instance.codec.encoder(topic, FoldReplySchema),
+    answer: (request: FoldRequest) => foldEvents(instance, aggregate, request),
+  };
+  return hostQueries({
+    instance,
+    component: aggregate.name,
+    componentKind: 'aggregate',
+    consumer: consumerId(bundle, `${aggregate.name}-queries`, 1),
+    topic,
+    replies,
+    handlers: new Map([[foldQuery, fold]]),
+  });
+}
+
+async function foldEvents({ codec }: Instance, aggregate: Aggregate, request: FoldRequest): Promise<FoldReply> {
+  const { aggregateId } = request;
+  let state: unknown = request.state === null ? aggregate.initial() : (JSON.parse(request.state) as unknown);
+  let { version } = request;
+  for (const event of request.events) {
+    if (event.version !== version + 1) {
+      throw new SpoolError('INVALID_REQUEST', `${aggregateId}: event of version ${event.version} cannot follow version ${version}`);
+    }
+    version = event.version;
+    const schema = aggregate.events[event.type];
+    if (schema === undefined) continue;
+    state = aggregate.evolve(event.type, state, await codec.decoder(schema).decode(event.payload), { aggregateId, version, at: event.at });
+  }
+  return { state: JSON.stringify(state), version };
+}

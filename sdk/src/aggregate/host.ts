@@ -1,0 +1,388 @@
+import { createHash } from 'node:crypto';
+import { hrtime } from 'node:process';
+import {
+  CommandOutcomeSchema,
+  messageHeaders,
+  readMeta,
+  SnapshotSchema,
+  SpoolError,
+  TaskCheckpointSchema,
+  toSpoolError,
+  type CommandOutcome,
+  type Decoder,
+  type Encoder,
+  type ReadMeta,
+  type Reply,
+} from '@spool/schemas';
+import {
+  offset,
+  transactionalWork,
+  type Commit,
+  type ConsumedRecord,
+  type Instance,
+  type Offset,
+  type ProcessorDefinition,
+  type RestoreSource,
+  type TaskRequest,
+  type TaskWork,
+  type TopicPartition,
+  type TransactionContext,
+} from '@spool/streams';
+import { consumerId } from '../bundle/descriptor.js';
+import { expired, expiry, problemOf, type ReplySender } from '../host/replying.js';
+import { emitSpan, traceOf } from '../host/spans.js';
+import { tokenAfter, toToken } from '../position/token.js';
+import { Rejection, type Aggregate } from './aggregate.js';
+import { eventReader, evolveRow } from './evolving.js';
+import { expiryKey, expiryTable, outcomePrefix, outcomeTable, snapshotPrefix, stateTable, type StateRow } from './rows.js';
+import { snapshotReader, trackSnapshots } from './snapshots.js';
+
+export interface AggregateHostOptions {
+  readonly instance: Instance;
+  readonly bundle: string;
+  readonly aggregate: Aggregate;
+  readonly replies: ReplySender;
+  /** How long the outcome of a command is kept for its repetitions, in milliseconds. @default 24 hours */
+  readonly outcomeRetentionMs?: number;
+}
+
+const day = 24 * 60 * 60 * 1000;
+/** What a restore reads at the most besides the snapshots. */
+const maxUncovered = 20_000;
+const expiredPerGroup = 2000;
+/** Kafka refuses a batch of more than a mebibyte; a command's events stay well below it. */
+const maxEventBytes = 900_000;
+
+/** The processor that decides an aggregate's commands: one writer per partition, fenced by Kafka. */
+export function aggregateHost(options: AggregateHostOptions): ProcessorDefinition {
+  const { instance, aggregate } = options;
+  const { topics } = instance;
+  return {
+    consumer: consumerId(options.bundle, aggregate.name, 1),
+    sources: [topics.commands(aggregate.name).name],
+    assignment: 'group',
+    startAt: 'earliest',
+    open: (task) => openTask(options, task),
+  };
+}
+
+async function openTask(options: AggregateHostOptions, task: TaskRequest): Promise<TaskWork> {
+  const { instance, aggregate, replies } = options;
+  const { codec, topics, now } = instance;
+  const consumer = consumerId(options.bundle, aggregate.name, 1);
+  const partition = Number(task.id);
+  const generation = task.assignment?.generation ?? 0;
+  const changelog: TopicPartition = { topic: topics.snapshots(aggregate.name).name, partition };
+  const events: TopicPartition = { topic: topics.events(aggregate.name).name, partition };
+  const store = instance.openStore(consumer, task.id, aggregate.codeVersion);
+
+  // 1. Everything that needs the schema registry, so that deciding needs no call.
+  const checkpoints = await codec.encoder(changelog.topic, TaskCheckpointSchema);
+  const outcomes = await codec.encoder(changelog.topic, CommandOutcomeSchema);
+  const snapshotEncoder = await codec.encoder(changelog.topic, SnapshotSchema);
+  const eventEncoders = new Map<string, Encoder<unknown>>();
+  for (const [type, schema] of Object.entries(aggregate.events)) eventEncoders.set(type, await codec.encoder(events.topic, schema));
+  const commandDecoders = new Map<string, Decoder<unknown>>();
+  for (const [type, schema] of Object.entries(aggregate.commands)) commandDecoders.set(type, codec.decoder(schema));
+  const checkpointDecoder = codec.decoder(TaskCheckpointSchema);
+
+  let snapshots: ReturnType<typeof trackSnapshots> | undefined;
+  const touched = new Set<string>();
+  const decided: string[] = [];
+  let sequence = 0n;
+
+  // 2. One command: expired, repeated, in conflict, or decided.
+  const handle = (record: ConsumedRecord, tx: TransactionContext): void | Promise<void> => {
+    const began = hrtime.bigint();
+    sequence = record.offset;
+    const meta = readMeta(record.headers);
+    const { id: commandId, type } = meta;
+    if (commandId === undefined || type === undefined || record.key === null || record.value === null) {
+      throw new SpoolError(
+        'INVALID_REQUEST',
+        `the record at ${record.topic}-${record.partition}@${record.offset} is not a command: it needs ce_id, ce_type, a key and a value`,
+      );
+    }
+    const aggregateId = record.key.toString();
+    const answer = (
+      reply: Partial<Reply> & Pick<Reply, 'outcome'>,
+      errorClass: string | null,
+      at?: { handleUs: number; commitUs: number },
+    ): void => {
+      replies.send(meta, reply);
+      emitSpan(instance, {
+        component: aggregate.name,
+        componentKind: 'aggregate',
+        messageKind: 'command',
+        type,
+        record,
+        meta,
+        trace: traceOf(meta),
+        handleUs: at?.handleUs ?? microsSince(began),
+        commitUs: at?.commitUs ?? 0,
+        outcome: reply.outcome,
+        errorClass,
+        replayId: null,
+      });
+    };
+    if (expired(meta, now())) return answer({ outcome: 'expired', problem: expiry(meta, now()) }, 'EXPIRED');
+    const repeated = tx.table<CommandOutcome>(outcomeTable).get(commandId);
+    if (repeated !== undefined) {
+      // Only when this group has committed is the position sure to hold the outcome.
+      return tx.committed(() => answer(recorded(commandId, repeated, events, store.checkpoint.positions), null));
+    }
+    const row = tx.table<StateRow>(stateTable).get(aggregateId);
+    const version = row?.version ?? 0;
+    if (meta.expectedVersion !== undefined && meta.expectedVersion !== version) {
+      const detail = `${aggregate.name} ${aggregateId} is at version ${version}, not ${meta.expectedVersion}`;
+      return answer({ outcome: 'conflict', version, problem: { code: 'VERSION_CONFLICT', detail, violations: [] } }, 'VERSION_CONFLICT');
+    }
+    const decoder = commandDecoders.get(type);
+    if (decoder === undefined) {
+      const problem = problemOf(new SpoolError('UNKNOWN_COMMAND', `${aggregate.name} does not handle ${type}`));
+      return answer({ outcome: 'failed', problem }, 'UNKNOWN_COMMAND');
+    }
+    const go = (command: unknown): void => decide({ record, tx, meta, commandId, type, aggregateId, row, command, began, answer });
+    try {
+      const command = decoder.decode(record.value);
+      if (command instanceof Promise) return command.then(go).catch((thrown: unknown) => fail(thrown, answer));
+      go(command);
+    } catch (thrown) {
+      fail(thrown, answer);
+    }
+  };
+
+  /** A command that cannot be decided is refused, and is not parked: a fault in one command must not block its aggregate. */
+  const fail = (thrown: unknown, answer: Answer): void => {
+    const error = toSpoolError(thrown);
+    if (error.entry.retryable === 'backoff') throw error;
+    if (error.code === 'INTERNAL') instance.log('error', 'decide failed', { aggregate: aggregate.name, error: error.message });
+    answer({ outcome: 'failed', problem: problemOf(error) }, error.code);
+  };
+
+  const decide = (c: Deciding): void => {
+    const { tx, aggregateId, commandId } = c;
+    const version = c.row?.version ?? 0;
+    const at = now();
+    let ids = 0;
+    const newId = (): string => createHash('sha256').update(`${commandId}#${ids++}`).digest('hex').slice(0, 32);
+    const state = c.row === undefined ? aggregate.initial() : c.row.state;
+    const decision = aggregate.decide(c.type, c.command, state, { aggregateId, version, now: at, newId });
+    const rejection = decision instanceof Rejection ? decision : undefined;
+    const made = decision instanceof Rejection ? [] : decision;
+
+    // Everything is worked out before anything is written, so that a fault leaves nothing behind.
+    const values = made.map((event) => encode(event));
+    const bytes = values.reduce((sum, value) => sum + value.length, 0);
+    if (bytes > maxEventBytes)
+      throw new SpoolError('RECORD_TOO_LARGE', `the events of ${c.type} have ${bytes} bytes, ${maxEventBytes} is the most`);
+    let next = state;
+    made.forEach(
+      (event, index) => (next = aggregate.evolve(event.type, next, event.data, { aggregateId, version: version + index + 1, at })),
+    );
+
+    const indexes = made.map((event, index) =>
+      tx.emit({
+        ...events,
+        key: aggregateId,
+        value: values[index]!,
+        headers: eventHeaders(c, event.type, version, index, at),
+        timestamp: at,
+      }),
+    );
+    const newVersion = version + made.length;
+    if (made.length > 0) {
+      tx.table<StateRow>(stateTable).put(aggregateId, { version: newVersion, state: next, snapshotVersion: c.row?.snapshotVersion ?? 0 });
+      touched.add(aggregateId);
+    }
+    const outcome: CommandOutcome = {
+      status: rejection === undefined ? 'applied' : 'rejected',
+      aggregateId,
+      version: newVersion,
+      firstVersion: version + 1,
+      events: made.length,
+      eventTypes: made.map((event) => event.type),
+      eventOffset: null,
+      code: rejection?.code ?? null,
+      detail: rejection?.detail ?? null,
+      at,
+    };
+    tx.table<CommandOutcome>(outcomeTable).put(commandId, outcome);
+    tx.emit({ ...changelog, key: outcomePrefix + commandId, value: outcomes.encode(outcome) });
+    decided.push(commandId);
+    const handleUs = microsSince(c.began);
+    tx.committed((commit) => {
+      const positions = indexes.map((index) => commit.positions[index]!);
+      const first = positions[0];
+      if (first !== undefined) snapshots?.committed(aggregateId, first, tx);
+      const position = first === undefined ? toToken(store.checkpoint.positions) : tokenAfter(positions);
+      const reply = recorded(commandId, outcome, events, new Map());
+      c.answer(
+        { ...reply, outcome: rejection === undefined ? 'applied' : 'rejected', position },
+        rejection === undefined ? null : 'REJECTED',
+        {
+          handleUs,
+          commitUs: commit.tookUs,
+        },
+      );
+    });
+  };
+  const encode = (event: { type: string; data: unknown }): Buffer => {
+    const encoder = eventEncoders.get(event.type);
+    if (encoder === undefined) throw new SpoolError('INTERNAL', `${aggregate.name} decided ${event.type}, which is not among its events`);
+    return encoder.encode(event.data);
+  };
+  const eventHeaders = (c: Deciding, type: string, version: number, index: number, at: number): Record<string, string> =>
+    messageHeaders({
+      id: `${c.commandId}/${index}`,
+      type,
+      source: `${options.bundle}/${aggregate.name}`,
+      time: at,
+      subject: c.aggregateId,
+      correlationId: c.meta.correlationId ?? c.commandId,
+      causationId: c.commandId,
+      commandId: c.commandId,
+      aggregateVersion: version + index + 1,
+      writerEpoch: generation,
+      traceparent: c.meta.traceparent,
+      actor: c.meta.actor,
+    });
+
+  // 3. What goes with every group: its outcomes' expiry, what has expired, and the snapshots that are due.
+  const retention = options.outcomeRetentionMs ?? day;
+  const beforeCommit = (tx: TransactionContext): Offset | null => {
+    const at = now();
+    const expiries = tx.table<readonly string[]>(expiryTable);
+    const table = tx.table<CommandOutcome>(outcomeTable);
+    let forgotten = 0;
+    for (const [key, ids] of store.range(expiryTable, { to: expiryKey(at - retention, 0n) })) {
+      for (const id of ids as readonly string[]) {
+        table.delete(id);
+        tx.emit({ ...changelog, key: outcomePrefix + id, value: null });
+      }
+      expiries.delete(key);
+      forgotten += (ids as readonly string[]).length;
+      if (forgotten >= expiredPerGroup) break;
+    }
+    if (decided.length > 0) expiries.put(expiryKey(at, sequence), [...decided]);
+    decided.length = 0;
+    snapshots?.emitDue(touched, tx);
+    touched.clear();
+    return snapshots?.covered() ?? null;
+  };
+
+  // 4. Fence the former owner, restore, and go.
+  const work = await transactionalWork({
+    kafka: instance.kafka,
+    consumer,
+    task: task.id,
+    generation,
+    now,
+    store,
+    changelog,
+    encodeCheckpoint: (checkpoint) =>
+      checkpoints.encode({
+        owner: checkpoint.owner,
+        generation: checkpoint.generation,
+        instance: instance.id,
+        inputs: [...checkpoint.inputs].map(([key, next]) => ({
+          topic: key.slice(0, key.lastIndexOf('-')),
+          partition,
+          offset: Number(next),
+        })),
+        covered: checkpoint.covered === null ? null : Number(checkpoint.covered),
+        codeVersion: aggregate.codeVersion,
+        at: now(),
+      }),
+    decodeCheckpoint: async (value) => {
+      const read = await checkpointDecoder.decode(value);
+      return {
+        owner: read.owner,
+        generation: read.generation,
+        inputs: new Map(read.inputs.map((at) => [`${at.topic}-${at.partition}`, offset(at.offset)])),
+        covered: read.covered === null || read.codeVersion !== aggregate.codeVersion ? null : offset(read.covered),
+      };
+    },
+    restore: restoreSources(options, changelog, events),
+    handle,
+    beforeCommit,
+  });
+  snapshots = trackSnapshots({
+    aggregate,
+    ...changelog,
+    store,
+    encoder: snapshotEncoder,
+    eventPosition: () => store.checkpoint.positions.get(`${events.topic}-${events.partition}`),
+    now,
+    maxUncovered,
+  });
+  return work;
+}
+
+type Answer = (
+  reply: Partial<Reply> & Pick<Reply, 'outcome'>,
+  errorClass: string | null,
+  at?: { handleUs: number; commitUs: number },
+) => void;
+interface Deciding {
+  readonly record: ConsumedRecord;
+  readonly tx: TransactionContext;
+  readonly meta: ReadMeta;
+  readonly commandId: string;
+  readonly type: string;
+  readonly aggregateId: string;
+  readonly row: StateRow | undefined;
+  readonly command: unknown;
+  readonly began: bigint;
+  readonly answer: Answer;
+}
+
+const microsSince = (began: bigint): number => Number((hrtime.bigint() - began) / 1000n);
+
+/** The answer to a command as its outcome was recorded; the position is one that holds it for sure. */
+function recorded(commandId: string, outcome: CommandOutcome, events: TopicPartition, positions: ReadonlyMap<string, Offset>) {
+  const key = `${events.topic}-${events.partition}`;
+  const end = positions.get(key);
+  return {
+    outcome: outcome.status === 'rejected' ? ('rejected' as const) : ('duplicate' as const),
+    version: outcome.version,
+    events: outcome.eventTypes.map((type, index) => ({ id: `${commandId}/${index}`, type, version: outcome.firstVersion + index })),
+    position: end === undefined ? '' : toToken(new Map([[key, end]])),
+    problem: outcome.code === null ? null : { code: outcome.code, detail: outcome.detail ?? '', violations: [] },
+  };
+}
+
+function restoreSources(
+  { instance, aggregate }: AggregateHostOptions,
+  changelog: TopicPartition,
+  events: TopicPartition,
+): readonly RestoreSource[] {
+  const outcomeDecoder = instance.codec.decoder(CommandOutcomeSchema);
+  const readSnapshot = snapshotReader(aggregate, instance.codec);
+  const readEvent = eventReader(aggregate, instance.codec);
+  return [
+    {
+      partition: changelog,
+      fromCovered: false,
+      async apply(record, table) {
+        const key = record.key?.toString() ?? '';
+        if (key.startsWith(snapshotPrefix)) return readSnapshot(record, table);
+        if (!key.startsWith(outcomePrefix)) return;
+        const id = key.slice(outcomePrefix.length);
+        const known = table<CommandOutcome>(outcomeTable);
+        if (record.value === null) return known.delete(id);
+        const outcome = await outcomeDecoder.decode(record.value);
+        known.put(id, outcome);
+        table<readonly string[]>(expiryTable).put(expiryKey(outcome.at, record.offset), [id]);
+      },
+    },
+    {
+      partition: events,
+      fromCovered: true,
+      async apply(record, table) {
+        const event = await readEvent(record);
+        if (event !== undefined) evolveRow(aggregate, event, record, table);
+      },
+    },
+  ];
+}

@@ -1,0 +1,21 @@
+import type { CommandOutcome } from '@spool/schemas';
+
+/** The rows of an aggregate's store, and their keys on the `snap` topic. */
+export interface StateRow {
+  readonly version: number;
+  readonly state: unknown;
+  readonly snapshotVersion: number;
+}
+export type OutcomeRow = CommandOutcome;
+
+export const stateTable = 'state';
+export const outcomeTable = 'outcomes';
+/** `<millisecond>/<partition offset>` -> command ids: a group's outcomes, in the order in which they expire. */
+export const expiryTable = 'expiry';
+/** `<event offset>` -> aggregate id: aggregates with events that no snapshot covers, oldest first. */
+export const uncoveredTable = 'uncovered';
+
+export const snapshotPrefix = 's/';
+export const outcomePrefix = 'o/';
+export const expiryKey = (at: number, sequence: bigint): string => `${String(at).padStart(15, '0')}/${String(sequence).padStart(19, '0')}`;
+export const offsetKey = (at: bigint): string => String(at).padStart(19, '0');

@@ -1,0 +1,237 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import {
+  formatTraceparent,
+  fromJson,
+  messageHeaders,
+  newTrace,
+  SpoolError,
+  toJson,
+  type Codec,
+  type MessageMeta,
+  type PayloadOf,
+  type RecordSchema,
+  type Reply,
+} from '@spool/schemas';
+import type { Producer, TopicCatalogue } from '@spool/streams';
+import type { Aggregate } from '../aggregate/aggregate.js';
+import type { Payloads } from '../payloads.js';
+import type { PositionToken } from '../position/token.js';
+import type { QuerySchemas, Queries } from '../projection/projection.js';
+import type { Registry, RegisteredPayload } from '../registry/registry.js';
+import type { Replies } from './replies.js';
+
+export interface SendOptions {
+  /** The same id is applied at most once; a repetition gets the recorded outcome. @default a fresh UUID */
+  readonly commandId?: string;
+  /** The version that the aggregate must have; 0: it must not exist. @default any */
+  readonly expectedVersion?: number;
+  /** How long to wait, in milliseconds; no work is begun after it. @default 10000 */
+  readonly timeoutMs?: number;
+  readonly correlationId?: string;
+  readonly causationId?: string;
+  /** W3C. @default a new trace */
+  readonly traceparent?: string;
+  /** Who asked for it. */
+  readonly actor?: string;
+}
+export interface AskOptions extends Omit<SendOptions, 'commandId' | 'expectedVersion'> {
+  /** The answer reflects at least this position. */
+  readonly after?: PositionToken;
+}
+
+export interface CommandResult {
+  readonly status: 'applied' | 'duplicate';
+  readonly commandId: string;
+  readonly aggregateId: string;
+  /** Version of the aggregate after the command. */
+  readonly version: number;
+  readonly events: readonly { readonly id: string; readonly type: string; readonly version: number }[];
+  /** Hand it to a query's `after`. */
+  readonly position: PositionToken;
+}
+export interface Answer<View = unknown> {
+  readonly view: View;
+  /** The position that the answer reflects. */
+  readonly position: PositionToken;
+}
+
+export interface CommandGateway {
+  /**
+   * Sends a command to an aggregate of this program's knowledge, typed.
+   * @throws SpoolError INVALID_PAYLOAD, REJECTED, VERSION_CONFLICT (fact `actualVersion`), EXPIRED, INDETERMINATE, OVERLOADED.
+   */
+  send<C extends Payloads, K extends keyof C & string>(
+    aggregate: Aggregate<string, C>,
+    type: K,
+    aggregateId: string,
+    payload: PayloadOf<C[K]>,
+    options?: SendOptions,
+  ): Promise<CommandResult>;
+  /** Sends a command by its type, as the registry knows it, with a plain JSON payload. @throws also UNKNOWN_COMMAND. */
+  sendJson(type: string, aggregateId: string, payload: unknown, options?: SendOptions): Promise<CommandResult>;
+}
+export interface QueryGateway {
+  /** Asks a query of this program's knowledge, typed. @throws SpoolError INVALID_PAYLOAD, NOT_FOUND, EXPIRED, INDETERMINATE, OVERLOADED. */
+  ask<Q extends Queries, K extends keyof Q & string>(
+    projection: { readonly name: string; readonly queries: Q },
+    type: K,
+    request: PayloadOf<Q[K]['request']>,
+    options?: AskOptions,
+  ): Promise<Answer<PayloadOf<Q[K]['view']>>>;
+  /** Asks a query by its type, as the registry knows it, with plain JSON. @throws also UNKNOWN_QUERY. */
+  askJson(type: string, request: unknown, options?: AskOptions): Promise<Answer>;
+}
+
+export interface GatewayOptions {
+  readonly codec: Codec;
+  readonly topics: TopicCatalogue;
+  readonly producer: Producer;
+  readonly replies: Replies;
+  readonly registry: Registry;
+  /** `ce_source` of what it sends. */
+  readonly source: string;
+  readonly now: () => number;
+  /** More at once are refused with OVERLOADED before any work. @default 2048 */
+  readonly maxInFlight?: number;
+}
+
+export interface Gateway extends CommandGateway, QueryGateway {
+  /** Sends any request and waits for its reply; for the parts of the platform. */
+  request(message: RequestMessage): Promise<Reply>;
+}
+export interface RequestMessage {
+  readonly topic: string;
+  /** Chooses the partition; null: any. */
+  readonly key: string | null;
+  readonly type: string;
+  readonly id: string;
+  readonly value: Buffer;
+  readonly timeoutMs?: number | undefined;
+  readonly meta?: Partial<MessageMeta>;
+  readonly after?: PositionToken | undefined;
+}
+
+/** The header with the position that an answer must reflect. */
+export const afterHeader = 'after';
+const defaultTimeoutMs = 10_000;
+
+/** Request and reply over Kafka. */
+export function createGateway(options: GatewayOptions): Gateway {
+  const { codec, topics, producer, replies, registry, now } = options;
+  const maxInFlight = options.maxInFlight ?? 2048;
+
+  const request = async (message: RequestMessage): Promise<Reply> => {
+    if (replies.waiting >= maxInFlight) {
+      throw new SpoolError('OVERLOADED', `${maxInFlight} requests are in flight already`, { retryAfterMs: 1000 });
+    }
+    const at = now();
+    const deadline = at + (message.timeoutMs ?? defaultTimeoutMs);
+    const meta = { traceparent: formatTraceparent(newTrace(randomBytes(24))), ...message.meta };
+    const headers = messageHeaders({
+      ...meta,
+      id: message.id,
+      type: message.type,
+      source: options.source,
+      time: at,
+      correlationId: meta.correlationId ?? message.id,
+      deadline,
+      replyTo: replies.address,
+    });
+    if (message.after !== undefined && message.after !== '') headers[afterHeader] = message.after;
+    const reply = replies.wait(message.id, deadline);
+    // The reply may be lost after a send that failed, and then its time runs out unheard.
+    reply.catch(() => undefined);
+    await producer.send({ topic: message.topic, key: message.key, value: message.value, headers });
+    return reply;
+  };
+
+  const send = async (
+    topic: string,
+    schema: RecordSchema<unknown>,
+    type: string,
+    aggregateId: string,
+    payload: unknown,
+    sent: SendOptions,
+  ) => {
+    const id = sent.commandId ?? randomUUID();
+    const encoder = await codec.encoder(topic, schema);
+    const value = encoder.encode(payload);
+    const meta = { ...sharedMeta(sent), ...(sent.expectedVersion === undefined ? {} : { expectedVersion: sent.expectedVersion }) };
+    return toResult(await request({ topic, key: aggregateId, type, id, value, timeoutMs: sent.timeoutMs, meta }), id, aggregateId);
+  };
+  const ask = async (topic: string, query: QuerySchemas, type: string, payload: unknown, asked: AskOptions) => {
+    const encoder = await codec.encoder(topic, query.request);
+    const value = encoder.encode(payload);
+    const reply = await request({
+      topic,
+      key: null,
+      type,
+      id: randomUUID(),
+      value,
+      timeoutMs: asked.timeoutMs,
+      meta: sharedMeta(asked),
+      after: asked.after,
+    });
+    if (reply.outcome !== 'answered' || reply.view === null) throw refusal(reply);
+    return { view: await codec.decoder(query.view).decode(reply.view), position: reply.position };
+  };
+  const known = (kind: 'command' | 'query', type: string): RegisteredPayload => {
+    const payload = registry.payload(kind, type);
+    if (payload !== undefined) return payload;
+    throw new SpoolError(kind === 'command' ? 'UNKNOWN_COMMAND' : 'UNKNOWN_QUERY', `no bundle declares the ${kind} ${type}`);
+  };
+  return {
+    request,
+    send: (aggregate, type, aggregateId, payload, sent = {}) =>
+      send(topics.commands(aggregate.name).name, aggregate.commands[type]!, type, aggregateId, payload, sent),
+    async sendJson(type, aggregateId, payload, sent = {}) {
+      const { topic, recordSchema } = known('command', type);
+      return send(topic, recordSchema, type, aggregateId, fromJson(recordSchema, payload), sent);
+    },
+    ask: (projection, type, asked, askOptions = {}) =>
+      ask(topics.queries(projection.name).name, projection.queries[type]!, type, asked, askOptions) as Promise<Answer<never>>,
+    async askJson(type, asked, askOptions = {}) {
+      const query = known('query', type);
+      const view = registry.payload('view', query.view ?? '');
+      if (view === undefined) throw new SpoolError('UNKNOWN_QUERY', `the view of ${type} is not declared`);
+      const schemas = { request: query.recordSchema, view: view.recordSchema };
+      const answer = await ask(query.topic, schemas, type, fromJson(query.recordSchema, asked), askOptions);
+      return { view: toJson(view.recordSchema, answer.view), position: answer.position };
+    },
+  };
+}
+
+const sharedMeta = ({ correlationId, causationId, traceparent, actor }: AskOptions): Partial<MessageMeta> => ({
+  ...(correlationId === undefined ? {} : { correlationId }),
+  ...(causationId === undefined ? {} : { causationId }),
+  ...(traceparent === undefined ? {} : { traceparent }),
+  ...(actor === undefined ? {} : { actor }),
+});
+
+function toResult(reply: Reply, commandId: string, aggregateId: string): CommandResult {
+  const { outcome, version, events, position } = reply;
+  if (outcome !== 'applied' && outcome !== 'duplicate') throw refusal(reply);
+  return { status: outcome, commandId, aggregateId, version: version ?? 0, events, position };
+}
+
+/** The error that a reply stands for. */
+export function refusal({ outcome, problem, version }: Reply): SpoolError {
+  const detail = problem?.detail ?? `the reply was ${outcome}`;
+  const violations = problem?.violations ?? [];
+  const facts = { ...(version === null ? {} : { actualVersion: version }), ...(problem === null ? {} : { reason: problem.code }) };
+  switch (outcome) {
+    case 'rejected':
+      return new SpoolError('REJECTED', detail, { violations, facts });
+    case 'conflict':
+      return new SpoolError('VERSION_CONFLICT', detail, { violations, facts });
+    case 'expired':
+      return new SpoolError('EXPIRED', detail);
+    case 'indeterminate':
+      return new SpoolError('INDETERMINATE', detail);
+    default:
+      return new SpoolError(codeOf(problem?.code), detail, { violations });
+  }
+}
+
+const failures = ['NOT_FOUND', 'INVALID_PAYLOAD', 'RECORD_UNREADABLE', 'RECORD_TOO_LARGE', 'UNAVAILABLE', 'UNKNOWN_QUERY'] as const;
+const codeOf = (code: string | undefined) => failures.find((known) => known === code) ?? 'INTERNAL';

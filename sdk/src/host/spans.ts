@@ -1,0 +1,63 @@
+import { randomBytes } from 'node:crypto';
+import { childOf, newTrace, parseTraceparent, type ReadMeta, type Span, type TraceContext } from '@spool/schemas';
+import type { ConsumedRecord, Instance } from '@spool/streams';
+
+export interface Handled {
+  readonly component: string;
+  readonly componentKind: Span['componentKind'];
+  readonly messageKind: Span['messageKind'];
+  readonly type: string;
+  readonly record: ConsumedRecord;
+  readonly meta: ReadMeta;
+  readonly trace: TraceContext;
+  /** Microseconds. */
+  readonly handleUs: number;
+  readonly commitUs: number;
+  readonly outcome: string | null;
+  readonly errorClass: string | null;
+  readonly replayId: string | null;
+}
+
+/** The span of a handled message: a child of the sender's. */
+export function traceOf(meta: ReadMeta): TraceContext {
+  const parent = meta.traceparent === undefined ? undefined : parseTraceparent(meta.traceparent);
+  return parent === undefined ? newTrace(randomBytes(24)) : childOf(parent, randomBytes(8));
+}
+
+/** One span for each handled message. The queue time counts from the record's timestamp, which is the sender's clock. */
+export function emitSpan(instance: Instance, handled: Handled): void {
+  const { record, meta, trace, handleUs, commitUs } = handled;
+  const endUs = instance.now() * 1000;
+  const workUs = handleUs + commitUs;
+  const queueUs = Math.max(0, endUs - workUs - record.timestamp * 1000);
+  const parent = meta.traceparent === undefined ? undefined : parseTraceparent(meta.traceparent);
+  instance.telemetry.span({
+    traceId: trace.traceId,
+    spanId: trace.spanId,
+    parentSpanId: parent?.spanId ?? null,
+    messageKind: handled.messageKind,
+    startedAt: endUs - workUs,
+    queueUs,
+    handleUs,
+    commitUs,
+    totalUs: queueUs + workUs,
+    status: handled.errorClass === null ? 'ok' : 'error',
+    outcome: handled.outcome,
+    errorClass: handled.errorClass,
+    bundle: instance.bundle,
+    version: instance.version,
+    instance: instance.id,
+    component: handled.component,
+    componentKind: handled.componentKind,
+    handler: `${handled.component}.${handled.type}`,
+    payloadType: handled.type,
+    aggregateId: meta.subject ?? record.key?.toString() ?? null,
+    topic: record.topic,
+    partition: record.partition,
+    offset: Number(record.offset),
+    messageId: meta.id ?? null,
+    correlationId: meta.correlationId ?? null,
+    causationId: meta.causationId ?? null,
+    replayId: handled.replayId,
+  });
+}

@@ -1,0 +1,161 @@
+import { hostname } from 'node:os';
+import { BundleAnnouncedSchema, BundleLeftSchema, SpoolError, type Codec } from '@spool/schemas';
+import { openInstance, type Instance, type Kafka, type Log, type TopicCatalogue } from '@spool/streams';
+import { aggregateHost } from '../aggregate/host.js';
+import { hostFold } from '../aggregate/fold.js';
+import type { Bundle, Component } from '../bundle/bundle.js';
+import { describe } from '../bundle/descriptor.js';
+import { createGateway, type Gateway } from '../gateway/gateway.js';
+import { openReplies } from '../gateway/replies.js';
+import type { Invoker } from '../invoker/invoker.js';
+import { hostProjection } from '../projection/host.js';
+import { hostProjector, type ProjectorHost } from '../projector/host.js';
+import { openRegistry } from '../registry/registry.js';
+import { createReplySender } from './replying.js';
+
+export interface BundleConfig {
+  readonly kafka: Kafka;
+  readonly codec: Codec;
+  readonly topics: TopicCatalogue;
+  /** Stable over restarts and unique among running instances, such as `flights-0`. */
+  readonly instance: string;
+  readonly dataDir: string;
+  readonly log: Log;
+  /** @default Date.now */
+  readonly now?: () => number;
+  /** How long outcomes are kept for repeated commands, in milliseconds. @default 24 hours */
+  readonly outcomeRetentionMs?: number;
+}
+
+export interface RunningBundle extends AsyncDisposable {
+  readonly instance: Instance;
+  /** Sends commands and asks queries from inside the bundle. */
+  readonly gateway: Gateway;
+  /** Resolves when all invokers have ended; rejects with the first error of one. */
+  readonly invokers: Promise<void>;
+  /** Takes the bundle out of the registry, finishes what is under way and stops. */
+  close(): Promise<void>;
+}
+
+type Of<K extends Component['kind']> = Extract<Component, { kind: K }>;
+
+/** Runs every component of a bundle in this process and announces it. */
+export async function startBundle(bundle: Bundle, config: BundleConfig): Promise<RunningBundle> {
+  const now = config.now ?? Date.now;
+  const { kafka, codec, topics, log } = config;
+  const of = <K extends Component['kind']>(kind: K): Of<K>[] =>
+    bundle.components.filter((component): component is Of<K> => component.kind === kind);
+  // 1. Everything that can be wrong with the bundle is found before anything starts.
+  const descriptor = describe(bundle, topics);
+  for (const projection of of('projection')) {
+    if (!of('projector').some((projector) => projector.name === projection.reads.name)) {
+      throw new SpoolError(
+        'INVALID_CONFIG',
+        `projection ${projection.name} reads ${projection.reads.name}, which is not in bundle ${bundle.id}`,
+      );
+    }
+  }
+  // 2. Its topics.
+  await kafka.admin.ensureTopics([
+    ...of('aggregate').flatMap(({ name }) => [topics.commands(name), topics.events(name), topics.snapshots(name), topics.queries(name)]),
+    ...of('projection').map(({ name }) => topics.queries(name)),
+  ]);
+  const { id, version } = bundle;
+  const instance = await openInstance({
+    kafka,
+    codec,
+    topics,
+    bundle: id,
+    version,
+    instance: config.instance,
+    dataDir: config.dataDir,
+    log,
+    now,
+  });
+  const stop = new AbortController();
+  try {
+    // 3. Its processors: read models before the projections that answer from them.
+    const replies = createReplySender(instance);
+    const retention = config.outcomeRetentionMs === undefined ? {} : { outcomeRetentionMs: config.outcomeRetentionMs };
+    for (const aggregate of of('aggregate')) {
+      await instance.kafka.admin.ensureTopics([topics.deadLetters(aggregateHost({ instance, bundle: id, aggregate, replies }).consumer)]);
+      await instance.run(aggregateHost({ instance, bundle: id, aggregate, replies, ...retention }));
+      await hostFold(instance, id, aggregate, replies);
+    }
+    const models = new Map<string, ProjectorHost>();
+    for (const projector of of('projector')) models.set(projector.name, await hostProjector(instance, id, projector));
+    for (const projection of of('projection')) {
+      await hostProjection(instance, id, projection, models.get(projection.reads.name)!.model, replies);
+    }
+    // 4. Its gateway, its announcement, its invokers.
+    const onError = (error: unknown): void => log('warn', 'a record of the platform was passed over', { error: String(error) });
+    const registry = await openRegistry({ kafka, codec, topics, onError });
+    const pool = await openReplies({ kafka, codec, topic: topics.replies(id), slot: slotOf(instance.id), now, onError });
+    const gateway = createGateway({ codec, topics, producer: instance.producer, replies: pool, registry, source: id, now });
+    await announce(instance, JSON.stringify(descriptor));
+    const invokers = Promise.all(of('invoker').map((invoker) => runInvoker(invoker, instance, gateway, stop.signal))).then(() => undefined);
+    invokers.catch(() => undefined);
+    let closing: Promise<void> | undefined;
+    const close = (): Promise<void> =>
+      (closing ??= (async () => {
+        stop.abort();
+        await leave(instance);
+        await invokers.catch(() => undefined);
+        await pool.close();
+        await registry.close();
+        await instance.close();
+      })());
+    return { instance, gateway, invokers, close, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await instance.close();
+    throw error;
+  }
+}
+
+async function runInvoker(invoker: Invoker, instance: Instance, gateway: Gateway, signal: AbortSignal): Promise<void> {
+  try {
+    await invoker.run({
+      commands: gateway,
+      queries: gateway,
+      now: instance.now,
+      log: (message, fields) => instance.log('info', message, { invoker: invoker.name, ...fields }),
+      signal,
+    });
+  } catch (error) {
+    instance.log('error', 'an invoker failed', { invoker: invoker.name, error: String(error) });
+    throw error;
+  }
+}
+
+async function announce(instance: Instance, descriptor: string): Promise<void> {
+  const { codec, topics, producer, bundle, version } = instance;
+  const encoder = await codec.encoder(topics.announcements.name, BundleAnnouncedSchema);
+  const value = encoder.encode({
+    bundle,
+    version,
+    instance: instance.id,
+    host: hostname(),
+    pid: process.pid,
+    descriptor,
+    at: instance.now(),
+  });
+  await producer.send({ topic: topics.announcements.name, key: `${bundle}@${version}`, value });
+}
+
+async function leave(instance: Instance): Promise<void> {
+  const { codec, topics, producer, bundle, version, log } = instance;
+  try {
+    const encoder = await codec.encoder(topics.announcements.name, BundleLeftSchema);
+    const value = encoder.encode({ bundle, version, instance: instance.id, at: instance.now() });
+    await producer.send({ topic: topics.announcements.name, key: `${bundle}@${version}`, value });
+  } catch (error) {
+    log('warn', 'could not take leave of the registry', { error: String(error) });
+  }
+}
+
+/** Spreads instances over the reply partitions; two on one partition are harmless. */
+function slotOf(instance: string): number {
+  let hash = 0;
+  for (const char of instance) hash = (hash * 31 + char.codePointAt(0)!) >>> 0;
+  return hash;
+}

@@ -1,0 +1,23 @@
+import type { CommandGateway, QueryGateway } from '../gateway/gateway.js';
+
+export interface InvokerContext {
+  readonly commands: CommandGateway;
+  readonly queries: QueryGateway;
+  readonly now: () => number;
+  readonly log: (message: string, fields?: Readonly<Record<string, unknown>>) => void;
+  /** Fires when the bundle stops; `run` then returns soon. */
+  readonly signal: AbortSignal;
+}
+
+export interface Invoker<Name extends string = string> {
+  readonly kind: 'invoker';
+  readonly name: Name;
+  readonly description: string;
+  run(context: InvokerContext): Promise<void>;
+}
+
+/** An invoker is the way in from outside (a feed, a schedule, a command line): it sends commands and queries. It runs once the bundle is up. */
+export const invoker = <const Name extends string>(
+  name: Name,
+  options: { readonly description?: string; readonly run: (context: InvokerContext) => Promise<void> },
+): Invoker<Name> => ({ kind: 'invoker', name, description: options.description ?? '', run: options.run });

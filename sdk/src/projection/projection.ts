@@ -1,0 +1,49 @@
+import type { PayloadOf, RecordSchema } from '@spool/schemas';
+import type { ReadonlyTable } from '@spool/streams';
+import type { Payloads } from '../payloads.js';
+import type { Projector, Tables } from '../projector/projector.js';
+
+export interface QuerySchemas {
+  readonly request: RecordSchema<unknown>;
+  readonly view: RecordSchema<unknown>;
+}
+export type Queries = Readonly<Record<string, QuerySchemas>>;
+export type ViewsOf<Rows extends Tables> = { readonly [K in keyof Rows]: ReadonlyTable<Rows[K]> };
+
+export interface ProjectionOptions<Rows extends Tables, Q extends Queries> {
+  readonly description?: string;
+  readonly reads: Projector<string, Rows>;
+  readonly queries: Q;
+  /** One for each query. `undefined` means that there is no such thing: the caller gets 404. */
+  readonly answer: {
+    readonly [K in keyof Q]: (
+      request: PayloadOf<Q[K]['request']>,
+      tables: ViewsOf<Rows>,
+    ) => PayloadOf<Q[K]['view']> | undefined | Promise<PayloadOf<Q[K]['view']> | undefined>;
+  };
+}
+
+export interface Projection<Name extends string = string> {
+  readonly kind: 'projection';
+  readonly name: Name;
+  readonly description: string;
+  readonly reads: Projector;
+  readonly queries: Queries;
+  readonly answer: Readonly<Record<string, (request: never, tables: never) => unknown>>;
+}
+
+/** A projection answers queries from the read model of a projector. It sends nothing. */
+export function projection<const Name extends string, Rows extends Tables, Q extends Queries>(
+  name: Name,
+  options: ProjectionOptions<Rows, Q>,
+): Projection<Name> {
+  return {
+    kind: 'projection',
+    name,
+    description: options.description ?? '',
+    reads: options.reads,
+    queries: options.queries,
+    answer: options.answer,
+  };
+}
+export type { Payloads };

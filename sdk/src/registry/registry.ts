@@ -1,0 +1,90 @@
+import { BundleRowSchema, SpoolError, type Codec, type RecordDefinition, type RecordSchema } from '@spool/schemas';
+import { readTable, type Kafka, type TopicCatalogue } from '@spool/streams';
+import { bundleDescriptor, type BundleDescriptor, type ComponentDescriptor, type PayloadDescriptor } from '../bundle/descriptor.js';
+
+export interface RegisteredBundle extends BundleDescriptor {
+  readonly generation: number;
+  /** Ids of the connected instances. */
+  readonly instances: readonly string[];
+  readonly updatedAt: number;
+}
+export interface RegisteredPayload extends PayloadDescriptor {
+  readonly bundle: string;
+  readonly bundleVersion: string;
+  /** For encoding and decoding by this version of the payload. */
+  readonly recordSchema: RecordSchema<unknown>;
+}
+export interface RegisteredComponent extends ComponentDescriptor {
+  readonly bundle: string;
+  readonly bundleVersion: string;
+}
+
+/** The registry as a local table: a look-up needs no call. */
+export interface Registry extends AsyncDisposable {
+  bundles(): readonly RegisteredBundle[];
+  components(): readonly RegisteredComponent[];
+  payloads(): readonly RegisteredPayload[];
+  /** The newest version of the payload. */
+  payload(kind: PayloadDescriptor['kind'], type: string): RegisteredPayload | undefined;
+  component(name: string): RegisteredComponent | undefined;
+  onChange(listener: () => void): () => void;
+  close(): Promise<void>;
+}
+
+export interface RegistryOptions {
+  readonly kafka: Kafka;
+  readonly codec: Codec;
+  readonly topics: TopicCatalogue;
+  readonly onError: (error: unknown) => void;
+}
+
+interface Index {
+  readonly bundles: readonly RegisteredBundle[];
+  readonly components: ReadonlyMap<string, RegisteredComponent>;
+  readonly payloads: ReadonlyMap<string, RegisteredPayload>;
+}
+
+export async function openRegistry({ kafka, codec, topics, onError }: RegistryOptions): Promise<Registry> {
+  const decoder = codec.decoder(BundleRowSchema);
+  const table = await readTable<RegisteredBundle>({
+    kafka,
+    topic: topics.bundles.name,
+    onError,
+    async decode(key, value) {
+      if (!key.startsWith('b/')) return undefined;
+      const row = await decoder.decode(value);
+      const descriptor = bundleDescriptor.safeParse(JSON.parse(row.descriptor));
+      if (!descriptor.success) throw new SpoolError('RECORD_UNREADABLE', `registry row ${key}: ${descriptor.error.message}`);
+      return { ...descriptor.data, generation: row.generation, instances: row.instances, updatedAt: row.updatedAt };
+    },
+  });
+  let index: Index | undefined;
+  table.onChange(() => (index = undefined));
+  const current = (): Index => (index ??= build([...table.entries()].map(([, row]) => row)));
+  return {
+    bundles: () => current().bundles,
+    components: () => [...current().components.values()],
+    payloads: () => [...current().payloads.values()],
+    payload: (kind, type) => current().payloads.get(`${kind}/${type}`),
+    component: (name) => current().components.get(name),
+    onChange: (listener) => table.onChange(listener),
+    close: table.close,
+    [Symbol.asyncDispose]: table.close,
+  };
+}
+
+/** Versions with instances stand before those without, then the latest: what it declares is what is sent. */
+function build(rows: readonly RegisteredBundle[]): Index {
+  const bundles = rows.toSorted((a, b) => Math.min(1, a.instances.length) - Math.min(1, b.instances.length) || a.updatedAt - b.updatedAt);
+  const components = new Map<string, RegisteredComponent>();
+  const payloads = new Map<string, RegisteredPayload>();
+  for (const bundle of bundles) {
+    const of = { bundle: bundle.id, bundleVersion: bundle.version };
+    for (const component of bundle.components) components.set(component.name, { ...component, ...of });
+    for (const payload of bundle.payloads) {
+      const recordSchema = { fullName: payload.schemaName, schema: payload.schema as RecordDefinition };
+      payloads.set(`${payload.kind}/${payload.type}`, { ...payload, ...of, recordSchema });
+    }
+  }
+  return { bundles, components, payloads };
+}
