@@ -1,29 +1,16 @@
+/** Runs the platform on this machine in the foreground; scripts/start.mjs comes here once all is installed and built. */
 import { toSpoolError } from '@spool/schemas';
 import { parseArgs } from 'node:util';
-import { platformConfig, variables } from './platform/config.js';
+import { platformConfig } from './platform/config.js';
 import { startPlatform, type Platform } from './platform/start.js';
-
-const usage = `npm start [-- options]
-
-  --no-demo   leave the example bundles out
-  --reset     delete the data folder first
-  --help      show this
-
-Environment:
-${variables.map(([name, purpose]) => `  ${name.padEnd(30)} ${purpose}`).join('\n')}
-`;
 
 /** Ctrl-C arrives twice when npm passes it on, so a second signal counts only after this time. */
 const repeatMs = 1_000;
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
-    options: { 'no-demo': { type: 'boolean' }, reset: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } },
+    options: { 'no-demo': { type: 'boolean' }, reset: { type: 'boolean' } },
   });
-  if (values.help === true) {
-    console.log(usage);
-    return 0;
-  }
   const stopping = stopOnSignal();
   let platform: Platform | undefined;
   try {
@@ -70,7 +57,8 @@ function stopOnSignal(): AbortSignal {
 
 function report(thrown: unknown): void {
   const error = toSpoolError(thrown);
-  console.error(`${error.code}: ${error.message}`);
+  const list = error.violations.map(({ pointer, message }) => `\n  ${pointer} ${message}`);
+  console.error(`${error.code}: ${list.length === 0 ? error.message : list.join('')}`);
   console.error(error.entry.remedy);
 }
 

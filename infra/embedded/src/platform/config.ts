@@ -50,20 +50,8 @@ const environment = z.object({
   SCHEMA_REGISTRY_URL: address.optional(),
 });
 
-/** The variables that the platform reads, each with what it does, for `--help`. */
-export const variables: readonly (readonly [name: string, purpose: string])[] = [
-  ['SPOOL_DATA_DIR', 'folder for all data (.spool)'],
-  ['SPOOL_HTTP_PORT', 'gateway and console (8080)'],
-  ['SPOOL_CLICKHOUSE_PORT', "embedded ClickHouse's HTTP interface (8123)"],
-  ['SPOOL_SCHEMA_REGISTRY_PORT', 'schema registry (8081)'],
-  ['SPOOL_KAFKA_PORT', 'embedded Kafka (9092)'],
-  ['SPOOL_KAFKA_CONTROLLER_PORT', "embedded Kafka's controller (SPOOL_KAFKA_PORT + 1)"],
-  ['SPOOL_KAFKA_HEAP_MB', "embedded Kafka's largest heap in MiB (512)"],
-  ['SPOOL_KAFKA_FLUSH_EVERY_WRITE', 'true: survive a power cut, at most of the throughput (false)'],
-  ['KAFKA_BROKERS', 'use these brokers and start none'],
-  ['CLICKHOUSE_URL', 'use this ClickHouse server and start none'],
-  ['SCHEMA_REGISTRY_URL', 'use this schema registry and start none'],
-];
+/** The names of the variables that the platform reads. */
+export const variableNames: readonly string[] = Object.keys(environment.shape);
 
 /**
  * Reads the configuration from environment variables; an empty one counts as not set.

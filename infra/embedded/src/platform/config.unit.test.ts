@@ -1,5 +1,6 @@
+import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { platformConfig, wantedPorts } from './config.js';
+import { platformConfig, variableNames, wantedPorts } from './config.js';
 
 const problems = (env: Record<string, string>): unknown => {
   try {
@@ -76,5 +77,10 @@ describe('platformConfig', () => {
       'SPOOL_KAFKA_CONTROLLER_PORT must differ from SPOOL_HTTP_PORT, which is 9093 too',
     ]);
     expect(problems({ SPOOL_HTTP_PORT: '8123', CLICKHOUSE_URL: 'http://elsewhere' })).toMatchObject({ httpPort: 8123 });
+  });
+
+  it('is told of by npm start -- --help, every variable of it', async () => {
+    const help = await readFile(new URL('../../../../scripts/start.mjs', import.meta.url), 'utf8');
+    expect([...help.matchAll(/^ {2}([A-Z_]{8,}) /gm)].map(([, name]) => name).sort()).toEqual([...variableNames].sort());
   });
 });
