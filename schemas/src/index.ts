@@ -43,3 +43,7 @@ export {
   type RecordValue,
   type ValueOf,
 } from './inline/record.js';
+export { createHttpRegistry, type HttpRegistryOptions } from './codec/http-registry.js';
+export { lint, type LintOptions } from './lint/lint.js';
+export { suspectedRenames } from './lint/renames.js';
+export { createUpcasters, upcaster, type Upcaster, type Upcasters, type WrittenType } from './upcast/upcasters.js';

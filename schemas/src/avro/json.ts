@@ -22,6 +22,8 @@ const notFinite: ReadonlyMap<unknown, number> = new Map([
   ['Infinity', Infinity],
   ['-Infinity', -Infinity],
 ]);
+/** Avro would write other bytes for it, and give back another string. */
+const halfPair = /\p{Surrogate}/u;
 const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
 /**
@@ -51,7 +53,7 @@ export function invalidPayload(fullName: string, violations: readonly Violation[
   const [first] = violations;
   const more = violations.length > 1 ? ` (and ${violations.length - 1} more)` : '';
   const where = first!.pointer === '' ? 'the payload' : first!.pointer;
-  return new SpoolError('INVALID_PAYLOAD', `Not a ${fullName}: ${where}: ${first!.message}${more}`, { violations });
+  return new SpoolError('INVALID_PAYLOAD', `Payload does not fit ${fullName}: ${where}: ${first!.message}${more}`, { violations });
 }
 
 function kindOf(json: unknown): JsonKind | undefined {
@@ -112,6 +114,7 @@ function read(type: Type, json: unknown, pointer: string, depth: number, report:
     return type.isValid(bytes) ? bytes : report(pointer, `expected ${expected(type)} in base64, got ${bytes.length} bytes`);
   }
   if ((type.typeName === 'double' || type.typeName === 'float') && notFinite.has(json)) return notFinite.get(json);
+  if (typeof json === 'string' && halfPair.test(json)) return report(pointer, 'holds half of a surrogate pair, which UTF-8 cannot');
   return type.isValid(json) ? json : refuse();
 }
 

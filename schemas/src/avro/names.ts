@@ -21,7 +21,7 @@ export function expected(type: Type): string {
     case 'int':
       return 'int (a whole number of 32 bits)';
     case 'long':
-      return 'long (a whole number within ±(2^53 - 2))';
+      return 'long (a whole number within ±(2^53 - 1))';
     default:
       return type.typeName;
   }

@@ -1,25 +1,14 @@
 /**
- * avsc types with its holes closed: a length that the bytes cannot hold made it loop or allocate without bound, and
- * names that every object inherits (`constructor`, `toString`) passed as enum symbols and as declared fields.
+ * avsc types with its holes closed: a length that the bytes cannot hold made it loop or allocate without bound, names that every
+ * object inherits (`constructor`, `toString`) passed as enum symbols and as declared fields, and large longs came back as others.
  */
 import avro from 'avsc';
 import type { Type, types } from 'avsc';
 import { SpoolError } from '../errors/spool-error.js';
+import { ExactLong, WideningDouble } from './exact-long.js';
 import { isDefinition, type AvroSchema, type RecordDefinition, type RecordSchema } from './schema.js';
+import type { Hook, Readable, Tap } from './tap.js';
 
-/** The cursor that avsc reads and writes through; not in its typings. */
-interface Tap {
-  pos: number;
-  readonly buf: Buffer;
-  readLong(): number;
-  writeLong(value: number): void;
-  readString(): string;
-  skipString(): void;
-}
-interface Readable {
-  _read(tap: Tap): unknown;
-  _skip(tap: Tap): void;
-}
 /** Items of no bytes (null, empty records) are the only ones that may outnumber the bytes left; so many are let through. */
 const emptyItemsAllowed = 65_536;
 
@@ -79,7 +68,7 @@ class BoundedMap extends avro.types.MapType {
 
 class ExactEnum extends avro.types.EnumType {
   declare private readonly _indices: Readonly<Record<string, number>>;
-  _check(value: unknown, _flags: unknown, hook: ((value: unknown, type: Type) => void) | undefined): boolean {
+  _check(value: unknown, _flags: unknown, hook: Hook | undefined): boolean {
     const known = typeof value === 'string' && Object.hasOwn(this._indices, value);
     if (!known) hook?.(value, this);
     return known;
@@ -105,8 +94,12 @@ type Options = Parameters<typeof Type.forSchema>[1];
 type AnySchema = Parameters<typeof Type.forSchema>[0];
 
 function closeHoles(schema: AnySchema, options: unknown): Type | undefined {
-  if (typeof schema !== 'object' || Array.isArray(schema) || !('type' in schema)) return undefined;
-  switch (schema.type as string) {
+  const name = typeof schema === 'object' && 'type' in schema ? schema.type : schema;
+  switch (name as string) {
+    case 'long':
+      return new ExactLong();
+    case 'double':
+      return new WideningDouble();
     case 'array':
       return new BoundedArray(schema, options);
     case 'map':
@@ -150,9 +143,6 @@ export function avroType(schema: AvroSchema, named?: NamedTypes): Type {
   if (typeof schema === 'object' && named === undefined) compiled.set(schema, type);
   return type;
 }
-
-/** Builds the resolver that reads what `writer` wrote as `reader`. @throws Error that says what does not fit. */
-export const resolverFor = (reader: Type, writer: Type): ReturnType<Type['createResolver']> => reader.createResolver(writer);
 
 const ours = new WeakMap<RecordDefinition, Type>();
 

@@ -2,8 +2,10 @@ import type { Type } from 'avsc';
 import { SpoolError } from '../errors/spool-error.js';
 import { invalidPayload, valueToJson } from '../avro/json.js';
 import { isDefinition, fullNameOf, type AvroSchema, type RecordSchema } from '../avro/schema.js';
-import { avroType, recordType, resolverFor } from '../avro/types.js';
+import { avroType, recordType } from '../avro/types.js';
 import { violationsOf } from '../avro/violations.js';
+import { sentence, unreadableParts } from '../compatibility/readable.js';
+import type { Upcasters } from '../upcast/upcasters.js';
 import { subjectOf, type SchemaRegistry } from './registry.js';
 import { headerBytes, schemaIdOf } from './wire.js';
 
@@ -50,6 +52,8 @@ export interface Codec {
 
 export interface CodecOptions {
   readonly registry: SchemaRegistry;
+  /** Applied by decoders to what earlier types and versions wrote. @default none */
+  readonly upcasters?: Upcasters;
 }
 
 interface Writer {
@@ -58,8 +62,9 @@ interface Writer {
   readonly type: Type;
 }
 type Read<T> = (value: Buffer) => T;
+type Resolver = ReturnType<Type['createResolver']>;
 
-export function createCodec({ registry }: CodecOptions): Codec {
+export function createCodec({ registry, upcasters }: CodecOptions): Codec {
   const writers = new Map<number, Writer>();
   const lookUps = new Map<number, Promise<Writer>>();
   const encoders = new Map<string, { readonly schema: RecordSchema<unknown>; readonly encoder: Promise<Encoder<never>> }>();
@@ -98,7 +103,7 @@ export function createCodec({ registry }: CodecOptions): Codec {
       recordType(schema); // a schema that is not valid is refused here, not at the first record
       const readers = new Map<number, Read<T>>();
       const readerOf = (writer: Writer): Read<T> => {
-        const read = createRead(schema, writer);
+        const read = createRead(schema, writer, upcasters);
         readers.set(writer.id, read);
         return read;
       };
@@ -146,16 +151,33 @@ function createEncoder<T>(schema: RecordSchema<T>, schemaId: number): Encoder<T>
   return { schemaId, encode } as Encoder<T>;
 }
 
-/** How to read what this writer wrote: its resolver is built here, once, since building one costs hundreds of decodes. */
-function createRead<T>(reader: RecordSchema<T>, writer: Writer): Read<T> {
+/** How to read what this writer wrote as `reader`: by Avro's resolution, or by it and then upcasters. */
+function createRead<T>(reader: RecordSchema<T>, writer: Writer, upcasters: Upcasters | undefined): Read<T> {
+  const version = isDefinition(writer.schema) ? (writer.schema.version ?? 1) : 1;
+  const [first, ...more] = upcasters?.chain({ fullName: nameOf(writer.schema), version }, reader) ?? [];
+  if (first === undefined) return createResolvedRead(reader, writer);
+  const read = createResolvedRead(first.from, writer);
+  return (value) => {
+    let upcast: unknown = first.up(read(value));
+    for (const step of more) upcast = step.up(upcast);
+    return upcast as T;
+  };
+}
+
+/** The resolver is built here, once, since building one costs hundreds of decodes. */
+function createResolvedRead<T>(reader: RecordSchema<T>, writer: Writer): Read<T> {
   const type = recordType(reader);
   if (type.equals(writer.type)) return (value) => readWith(type, value, reader.fullName, writer.id) as T;
-  let resolver: ReturnType<typeof resolverFor>;
+  let resolver: Resolver;
   try {
-    resolver = resolverFor(type, writer.type);
+    resolver = type.createResolver(writer.type);
   } catch (cause) {
-    const message = `Schema ${writer.id} (${nameOf(writer.schema)}) cannot be read as ${reader.fullName}: ${(cause as Error).message}`;
-    throw new SpoolError('RECORD_UNREADABLE', message, { cause });
+    const parts = unreadableParts(reader.schema, writer.schema).map(sentence);
+    const why = parts.length > 0 ? parts.join('; ') : (cause as Error).message;
+    const message = `Schema ${writer.id} (${nameOf(writer.schema)}) cannot be read as ${reader.fullName}: ${why}`;
+    return () => {
+      throw new SpoolError('RECORD_UNREADABLE', message, { cause });
+    };
   }
   return (value) => readWith(type, value, reader.fullName, writer.id, resolver) as T;
 }
@@ -166,17 +188,12 @@ function readAny(writer: Writer, value: Buffer): DecodedRecord {
   return { schemaId: writer.id, type, schema: writer.schema, value: decoded, json: () => valueToJson(writer.type, decoded) };
 }
 
-function readWith(type: Type, value: Buffer, name: string, id: number, resolver?: ReturnType<typeof resolverFor>): unknown {
+function readWith(type: Type, value: Buffer, name: string, id: number, resolver?: Resolver): unknown {
   let decoded: { value: unknown; offset: number };
   try {
     decoded = type.decode(value, headerBytes, resolver);
   } catch (cause) {
-    throw unreadable(
-      name,
-      id,
-      (cause as Error).message === 'potential precision loss' ? 'it holds a long beyond ±(2^53 - 2)' : (cause as Error).message,
-      cause,
-    );
+    throw unreadable(name, id, (cause as Error).message, cause);
   }
   if (decoded.offset < 0) throw unreadable(name, id, `it ends too early, at ${value.length} bytes`);
   if (decoded.offset < value.length) throw unreadable(name, id, `${value.length - decoded.offset} bytes are left over`);

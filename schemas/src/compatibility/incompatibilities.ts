@@ -1,6 +1,6 @@
 import type { AvroSchema } from '../avro/schema.js';
 import type { Compatibility } from '../codec/registry.js';
-import { unreadableParts } from './readable.js';
+import { sentence, unreadableParts } from './readable.js';
 
 export interface EarlierVersion {
   readonly version: number;
@@ -19,7 +19,7 @@ export function incompatibilities(level: Compatibility, schema: AvroSchema, earl
   const forward = level.startsWith('FORWARD') || level.startsWith('FULL');
   return compared.flatMap((other) => {
     const sentences = (who: string, parts: ReturnType<typeof unreadableParts>): readonly string[] =>
-      parts.map(({ pointer, message }) => `${who}: ${pointer === '' ? message : `${pointer}: ${message}`}`);
+      parts.map((part) => `${who}: ${sentence(part)}`);
     return [
       ...(backward ? sentences(`the new schema cannot read version ${other.version}`, unreadableParts(schema, other.schema)) : []),
       ...(forward ? sentences(`version ${other.version} cannot read the new schema`, unreadableParts(other.schema, schema)) : []),

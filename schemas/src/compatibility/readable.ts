@@ -22,6 +22,9 @@ export function unreadableParts(reader: AvroSchema, writer: AvroSchema): readonl
   return compare(avroType(reader), avroType(writer), '', new Set());
 }
 
+/** A part as a sentence. */
+export const sentence = ({ pointer, message }: Violation): string => (pointer === '' ? message : `${pointer}: ${message}`);
+
 function compare(reader: Type, writer: Type, pointer: string, seen: Set<string>): readonly Violation[] {
   const problem = (message: string): readonly Violation[] => [{ pointer, message }];
   if (isUnion(writer)) return writer.types.flatMap((branch) => compare(reader, branch, pointer, seen));

@@ -21,7 +21,7 @@ interface SimpleTypes {
   readonly boolean: boolean;
   /** 32 bits. */
   readonly int: number;
-  /** Whole, within ±(2^53 - 2). */
+  /** Whole, within ±(2^53 - 1). */
   readonly long: number;
   readonly float: number;
   readonly double: number;
