@@ -16,8 +16,11 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 export function checkTools({ broker }) {
   const missing = [];
   const [major, minor] = process.versions.node.split('.').map(Number);
-  if (major < 20 || (major === 20 && minor < 9)) {
-    missing.push(`Node 20.9 or newer (this is ${process.versions.node}): https://nodejs.org, or nvm install 20`);
+  // As `engines` in package.json says, which npm enforces with a list of packages instead of a sentence.
+  if (!(major >= 24 || (major === 22 && minor >= 13) || (major === 20 && minor >= 19))) {
+    missing.push(
+      `Node 20.19, 22.13 or 24, or a later one of these lines (this is ${process.versions.node}): https://nodejs.org, or nvm install 20`,
+    );
   }
   if (broker) {
     const java = versionOf('java', ['-version'], /version "(\d+)/);
