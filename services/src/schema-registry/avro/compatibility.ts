@@ -48,8 +48,7 @@ type Path = readonly (string | number)[];
 const mostProblems = 100;
 
 function compare(reader: Schema, writer: Schema, path: Path, run: Comparison): readonly Incompatibility[] {
-  run.stepsLeft -= 1;
-  if (run.stepsLeft < 0) throw new TooComplexError('the schemas are too large to be compared');
+  spend(run);
   const byWriter = run.verdicts.get(reader) ?? new Map<Schema, readonly Incompatibility[] | 'open'>();
   run.verdicts.set(reader, byWriter);
   const known = byWriter.get(writer);
@@ -64,6 +63,11 @@ function compare(reader: Schema, writer: Schema, path: Path, run: Comparison): r
   if (found.length === 0) run.assumed.push({ reader, writer });
   else for (const pair of run.assumed.splice(mark)) run.verdicts.get(pair.reader)?.delete(pair.writer);
   return found;
+}
+
+function spend(run: Comparison): void {
+  run.stepsLeft -= 1;
+  if (run.stepsLeft < 0) throw new TooComplexError('the schemas are too large to be compared');
 }
 
 const readable: Partial<Record<Schema['kind'], readonly Schema['kind'][]>> = {
@@ -94,11 +98,18 @@ function decide(reader: Schema, writer: Schema, path: Path, run: Comparison): re
 function fromUnion(reader: UnionSchema, writer: Schema, path: Path, run: Comparison): readonly Incompatibility[] {
   let likely: readonly Incompatibility[] = [];
   for (const [index, branch] of reader.branches.entries()) {
+    spend(run);
+    if (!isLikely(branch, writer)) continue; // the same answer without the work: unions can have thousands of branches
     const found = compare(branch, writer, [...path, index], run);
     if (found.length === 0) return [];
-    if (isNamed(branch) && isNamed(writer) && branch.kind === writer.kind && namesMatch(branch, writer)) likely = found;
+    if (isNamed(branch)) likely = found;
   }
   return [problem('MISSING_UNION_BRANCH', path, `reader union lacking writer type: ${upper(writer)}`), ...likely];
+}
+
+function isLikely(reader: Schema, writer: Schema): boolean {
+  if (reader.kind !== writer.kind) return readable[reader.kind]?.includes(writer.kind) === true;
+  return !isNamed(reader) || !isNamed(writer) || namesMatch(reader, writer);
 }
 
 const namesMatch = (reader: NamedSchema, writer: NamedSchema) =>
