@@ -8,3 +8,10 @@ export { assertPortsFree, freePorts, type WantedPort } from './supervisor/ports.
 export { testKafka } from './testing/broker.js';
 export { platformConfig, type PlatformConfig } from './platform/config.js';
 export { startPlatform, type Platform, type PlatformOptions } from './platform/start.js';
+export {
+  clickHouseCommand,
+  spawnClickHouse,
+  type ClickHouseProcessOptions,
+  type SpawnedClickHouse,
+  type SpawnOptions,
+} from './clickhouse/spawn.js';
