@@ -41,3 +41,5 @@ export { readTable, type TableReader, type TableReaderOptions } from './table/ta
 export { tailTopic, type Tail, type TailOptions } from './table/tail.js';
 export { noTelemetry, type Telemetry } from './telemetry/emitter.js';
 export { platformTopics, topicCatalogue, type TopicCatalogue, type TopicOptions } from './topics/topics.js';
+export { createMemoryCluster, createMemoryKafka, type MemoryCluster } from './kafka/memory/connect.js';
+export type { BrokenCommit, MemoryOptions } from './kafka/memory/broker.js';

@@ -16,8 +16,8 @@ import {
 } from '@spool/schemas';
 import {
   offset,
+  partitionKey,
   transactionalWork,
-  type Commit,
   type ConsumedRecord,
   type Instance,
   type Offset,
@@ -86,7 +86,15 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest): Promi
   for (const [type, schema] of Object.entries(aggregate.commands)) commandDecoders.set(type, codec.decoder(schema));
   const checkpointDecoder = codec.decoder(TaskCheckpointSchema);
 
-  let snapshots: ReturnType<typeof trackSnapshots> | undefined;
+  const snapshots = trackSnapshots({
+    aggregate,
+    ...changelog,
+    store,
+    encoder: snapshotEncoder,
+    eventPosition: () => store.checkpoint.positions.get(partitionKey(events)),
+    now,
+    maxUncovered,
+  });
   const touched = new Set<string>();
   const decided: string[] = [];
   let sequence = 0n;
@@ -214,7 +222,7 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest): Promi
     tx.committed((commit) => {
       const positions = indexes.map((index) => commit.positions[index]!);
       const first = positions[0];
-      if (first !== undefined) snapshots?.committed(aggregateId, first, tx);
+      if (first !== undefined) snapshots.committed(aggregateId, first, tx);
       const position = first === undefined ? toToken(store.checkpoint.positions) : tokenAfter(positions);
       const reply = recorded(commandId, outcome, events, new Map());
       c.answer(
@@ -266,13 +274,13 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest): Promi
     }
     if (decided.length > 0) expiries.put(expiryKey(at, sequence), [...decided]);
     decided.length = 0;
-    snapshots?.emitDue(touched, tx);
+    snapshots.emitDue(touched, tx);
     touched.clear();
-    return snapshots?.covered() ?? null;
+    return snapshots.covered();
   };
 
   // 4. Fence the former owner, restore, and go.
-  const work = await transactionalWork({
+  return transactionalWork({
     kafka: instance.kafka,
     consumer,
     task: task.id,
@@ -299,7 +307,7 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest): Promi
       return {
         owner: read.owner,
         generation: read.generation,
-        inputs: new Map(read.inputs.map((at) => [`${at.topic}-${at.partition}`, offset(at.offset)])),
+        inputs: new Map(read.inputs.map((at) => [partitionKey(at), offset(at.offset)])),
         covered: read.covered === null || read.codeVersion !== aggregate.codeVersion ? null : offset(read.covered),
       };
     },
@@ -307,16 +315,6 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest): Promi
     handle,
     beforeCommit,
   });
-  snapshots = trackSnapshots({
-    aggregate,
-    ...changelog,
-    store,
-    encoder: snapshotEncoder,
-    eventPosition: () => store.checkpoint.positions.get(`${events.topic}-${events.partition}`),
-    now,
-    maxUncovered,
-  });
-  return work;
 }
 
 type Answer = (
@@ -341,7 +339,7 @@ const microsSince = (began: bigint): number => Number((hrtime.bigint() - began) 
 
 /** The answer to a command as its outcome was recorded; the position is one that holds it for sure. */
 function recorded(commandId: string, outcome: CommandOutcome, events: TopicPartition, positions: ReadonlyMap<string, Offset>) {
-  const key = `${events.topic}-${events.partition}`;
+  const key = partitionKey(events);
   const end = positions.get(key);
   return {
     outcome: outcome.status === 'rejected' ? ('rejected' as const) : ('duplicate' as const),

@@ -42,8 +42,15 @@ export function trackSnapshots(options: SnapshotsOptions): Snapshots {
   const { aggregate, store, encoder } = options;
   // Insertion order is offset order: an aggregate enters with its first uncovered event.
   const uncovered = new Map<string, Offset>();
-  for (const [key, id] of store.range(uncoveredTable)) uncovered.set(id as string, offset(key));
-  let end = options.eventPosition();
+  let end: Offset | undefined;
+  let loaded = false;
+  /** What the restore left, read with the first group: the store is complete by then. */
+  const load = (): void => {
+    if (loaded) return;
+    loaded = true;
+    for (const [key, id] of store.range(uncoveredTable)) uncovered.set(id as string, offset(key));
+    end = options.eventPosition();
+  };
 
   const emit = (id: string, row: StateRow, context: TransactionContext): void => {
     const state = JSON.stringify(row.state);
@@ -71,6 +78,7 @@ export function trackSnapshots(options: SnapshotsOptions): Snapshots {
   let coveredNow: Offset | null = null;
   return {
     emitDue(touched, context) {
+      load();
       const rows = context.table<StateRow>(stateTable);
       const done = new Set<string>();
       for (const id of touched) {

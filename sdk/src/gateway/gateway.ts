@@ -11,6 +11,7 @@ import {
   type PayloadOf,
   type RecordSchema,
   type Reply,
+  type ReplyAddress,
 } from '@spool/schemas';
 import type { Producer, TopicCatalogue } from '@spool/streams';
 import type { Aggregate } from '../aggregate/aggregate.js';
@@ -69,6 +70,8 @@ export interface CommandGateway {
   ): Promise<CommandResult>;
   /** Sends a command by its type, as the registry knows it, with a plain JSON payload. @throws also UNKNOWN_COMMAND. */
   sendJson(type: string, aggregateId: string, payload: unknown, options?: SendOptions): Promise<CommandResult>;
+  /** As `sendJson`, but resolves with the command id as soon as the command is in the log. */
+  postJson(type: string, aggregateId: string, payload: unknown, options?: SendOptions): Promise<string>;
 }
 export interface QueryGateway {
   /** Asks a query of this program's knowledge, typed. @throws SpoolError INVALID_PAYLOAD, NOT_FOUND, EXPIRED, INDETERMINATE, OVERLOADED. */
@@ -120,32 +123,35 @@ export function createGateway(options: GatewayOptions): Gateway {
   const { codec, topics, producer, replies, registry, now } = options;
   const maxInFlight = options.maxInFlight ?? 2048;
 
-  const request = async (message: RequestMessage): Promise<Reply> => {
-    if (replies.waiting >= maxInFlight) {
-      throw new SpoolError('OVERLOADED', `${maxInFlight} requests are in flight already`, { retryAfterMs: 1000 });
-    }
-    const at = now();
-    const deadline = at + (message.timeoutMs ?? defaultTimeoutMs);
+  const post = async (message: RequestMessage, deadline: number, replyTo: ReplyAddress | undefined): Promise<void> => {
     const meta = { traceparent: formatTraceparent(newTrace(randomBytes(24))), ...message.meta };
     const headers = messageHeaders({
       ...meta,
       id: message.id,
       type: message.type,
       source: options.source,
-      time: at,
+      time: now(),
       correlationId: meta.correlationId ?? message.id,
       deadline,
-      replyTo: replies.address,
+      replyTo,
     });
     if (message.after !== undefined && message.after !== '') headers[afterHeader] = message.after;
+    await producer.send({ topic: message.topic, key: message.key, value: message.value, headers });
+  };
+  const deadlineOf = (message: RequestMessage): number => now() + (message.timeoutMs ?? defaultTimeoutMs);
+  const request = async (message: RequestMessage): Promise<Reply> => {
+    if (replies.waiting >= maxInFlight) {
+      throw new SpoolError('OVERLOADED', `${maxInFlight} requests are in flight already`, { retryAfterMs: 1000 });
+    }
+    const deadline = deadlineOf(message);
     const reply = replies.wait(message.id, deadline);
     // The reply may be lost after a send that failed, and then its time runs out unheard.
     reply.catch(() => undefined);
-    await producer.send({ topic: message.topic, key: message.key, value: message.value, headers });
+    await post(message, deadline, replies.address);
     return reply;
   };
 
-  const send = async (
+  const commandMessage = async (
     topic: string,
     schema: RecordSchema<unknown>,
     type: string,
@@ -153,11 +159,14 @@ export function createGateway(options: GatewayOptions): Gateway {
     payload: unknown,
     sent: SendOptions,
   ) => {
-    const id = sent.commandId ?? randomUUID();
     const encoder = await codec.encoder(topic, schema);
-    const value = encoder.encode(payload);
+    const value = encoder.encode(payload as never);
     const meta = { ...sharedMeta(sent), ...(sent.expectedVersion === undefined ? {} : { expectedVersion: sent.expectedVersion }) };
-    return toResult(await request({ topic, key: aggregateId, type, id, value, timeoutMs: sent.timeoutMs, meta }), id, aggregateId);
+    return { topic, key: aggregateId, type, id: sent.commandId ?? randomUUID(), value, timeoutMs: sent.timeoutMs, meta };
+  };
+  const send = async (...command: Parameters<typeof commandMessage>) => {
+    const message = await commandMessage(...command);
+    return toResult(await request(message), message.id, message.key);
   };
   const ask = async (topic: string, query: QuerySchemas, type: string, payload: unknown, asked: AskOptions) => {
     const encoder = await codec.encoder(topic, query.request);
@@ -187,6 +196,12 @@ export function createGateway(options: GatewayOptions): Gateway {
     async sendJson(type, aggregateId, payload, sent = {}) {
       const { topic, recordSchema } = known('command', type);
       return send(topic, recordSchema, type, aggregateId, fromJson(recordSchema, payload), sent);
+    },
+    async postJson(type, aggregateId, payload, sent = {}) {
+      const { topic, recordSchema } = known('command', type);
+      const message = await commandMessage(topic, recordSchema, type, aggregateId, fromJson(recordSchema, payload), sent);
+      await post(message, deadlineOf(message), undefined);
+      return message.id;
     },
     ask: (projection, type, asked, askOptions = {}) =>
       ask(topics.queries(projection.name).name, projection.queries[type]!, type, asked, askOptions) as Promise<Answer<never>>,

@@ -59,9 +59,9 @@ export async function openReplies(options: RepliesOptions): Promise<Replies> {
       for (const waiter of take(messageId)) waiter.reject(toSpoolError(error));
     }
   };
-  let closed = false;
+  const stop = new AbortController();
   const reading = (async () => {
-    for (let failures = 0; !closed;) {
+    for (let failures = 0; !stop.signal.aborted;) {
       try {
         for (const slice of await reader.fetch()) {
           for (const record of slice.records) {
@@ -78,7 +78,7 @@ export async function openReplies(options: RepliesOptions): Promise<Replies> {
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> =>
     (closing ??= (async () => {
-      closed = true;
+      stop.abort();
       for (const id of [...waiters.keys()]) {
         for (const waiter of take(id)) waiter.reject(new SpoolError('UNAVAILABLE', 'the gateway was closed before the reply came'));
       }

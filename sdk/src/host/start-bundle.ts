@@ -1,5 +1,6 @@
+import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { BundleAnnouncedSchema, BundleLeftSchema, SpoolError, type Codec } from '@spool/schemas';
+import { BundleAnnouncedSchema, BundleLeftSchema, messageHeaders, SpoolError, type Codec, type RecordSchema } from '@spool/schemas';
 import { openInstance, type Instance, type Kafka, type Log, type TopicCatalogue } from '@spool/streams';
 import { aggregateHost } from '../aggregate/host.js';
 import { hostFold } from '../aggregate/fold.js';
@@ -128,29 +129,29 @@ async function runInvoker(invoker: Invoker, instance: Instance, gateway: Gateway
 }
 
 async function announce(instance: Instance, descriptor: string): Promise<void> {
-  const { codec, topics, producer, bundle, version } = instance;
-  const encoder = await codec.encoder(topics.announcements.name, BundleAnnouncedSchema);
-  const value = encoder.encode({
-    bundle,
-    version,
-    instance: instance.id,
-    host: hostname(),
-    pid: process.pid,
-    descriptor,
-    at: instance.now(),
-  });
-  await producer.send({ topic: topics.announcements.name, key: `${bundle}@${version}`, value });
+  const { bundle, version, id } = instance;
+  const value = { bundle, version, instance: id, host: hostname(), pid: process.pid, descriptor, at: instance.now() };
+  await publish(instance, BundleAnnouncedSchema, value);
 }
 
 async function leave(instance: Instance): Promise<void> {
-  const { codec, topics, producer, bundle, version, log } = instance;
+  const { bundle, version, id, log } = instance;
   try {
-    const encoder = await codec.encoder(topics.announcements.name, BundleLeftSchema);
-    const value = encoder.encode({ bundle, version, instance: instance.id, at: instance.now() });
-    await producer.send({ topic: topics.announcements.name, key: `${bundle}@${version}`, value });
+    await publish(instance, BundleLeftSchema, { bundle, version, instance: id, at: instance.now() });
   } catch (error) {
     log('warn', 'could not take leave of the registry', { error: String(error) });
   }
+}
+
+async function publish<T>(
+  { codec, topics, producer, bundle, version, id, now }: Instance,
+  schema: RecordSchema<T>,
+  value: T,
+): Promise<void> {
+  const topic = topics.announcements.name;
+  const encoder = await codec.encoder(topic, schema);
+  const headers = messageHeaders({ id: randomUUID(), type: schema.fullName, source: id, time: now() });
+  await producer.send({ topic, key: `${bundle}@${version}`, value: encoder.encode(value), headers });
 }
 
 /** Spreads instances over the reply partitions; two on one partition are harmless. */

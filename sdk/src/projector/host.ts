@@ -42,12 +42,12 @@ export async function hostProjector(instance: Instance, bundle: string, projecto
     sources: [events],
     assignment: 'all',
     startAt: 'earliest',
-    async open(task) {
+    open(task) {
       const opened = instance.openStore(consumer, task.id, String(projector.version));
       store = opened;
       const timings = new Map<ConsumedRecord, { event: ReadEvent; handleUs: number; replayId: string | undefined }>();
       let began = 0n;
-      return localWork({
+      const work = localWork({
         consumer,
         store: opened,
         deadLetters: instance.producer,
@@ -78,6 +78,7 @@ export async function hostProjector(instance: Instance, bundle: string, projecto
           for (const check of waiting) check();
         },
       });
+      return Promise.resolve(work);
     },
   };
   const processor = await instance.run(definition);

@@ -23,8 +23,8 @@ export interface ReadToEndOptions {
  */
 export async function readToEnd(options: ReadToEndOptions): Promise<Offset> {
   const { partition } = options;
-  let outOfRange = false;
-  const reader = await options.kafka.reader({ onOutOfRange: () => (outOfRange = true) });
+  const outOfRange = new Set<Offset>();
+  const reader = await options.kafka.reader({ onOutOfRange: (at) => outOfRange.add(at.offset) });
   try {
     reader.assign(partition, options.from);
     let end: Offset | undefined;
@@ -32,7 +32,10 @@ export async function readToEnd(options: ReadToEndOptions): Promise<Offset> {
       options.signal?.throwIfAborted();
       for (const slice of await reader.fetch()) {
         end ??= slice.lastStableOffset;
-        if (options.from !== 'earliest' && (options.from > slice.lastStableOffset || (outOfRange && slice.nextOffset < options.from))) {
+        if (
+          options.from !== 'earliest' &&
+          (options.from > slice.lastStableOffset || (outOfRange.size > 0 && slice.nextOffset < options.from))
+        ) {
           throw new SpoolError(
             'STORE_CORRUPT',
             `position ${options.from} of ${partition.topic}-${partition.partition} is beyond its end ${slice.lastStableOffset}`,

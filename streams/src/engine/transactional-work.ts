@@ -100,7 +100,6 @@ async function restore(options: TransactionalWorkOptions): Promise<TaskCheckpoin
       const from = store.checkpoint.positions.get(key) ?? (source.fromCovered ? checkpoint?.covered : undefined) ?? 'earliest';
       const isChangelog = key === partitionKey(options.changelog);
       const own = Buffer.from(checkpointPrefix + options.task);
-      let last: Buffer | null = null;
       const next = await readToEnd({
         kafka: options.kafka,
         partition: source.partition,
@@ -108,6 +107,7 @@ async function restore(options: TransactionalWorkOptions): Promise<TaskCheckpoin
         ...(options.signal === undefined ? {} : { signal: options.signal }),
         ...(options.onRestore === undefined ? {} : { onProgress: options.onRestore }),
         apply: async (records, position) => {
+          let last: Buffer | null = null;
           for (const record of records) {
             if (isChangelog && record.key?.equals(own) === true) {
               last = record.value;
@@ -116,11 +116,13 @@ async function restore(options: TransactionalWorkOptions): Promise<TaskCheckpoin
             const pending = source.apply(record, table);
             if (pending !== undefined) await pending;
           }
+          if (last !== null) {
+            checkpoint = await options.decodeCheckpoint(last);
+            staged.table(checkpointTable).put('last', toStored(checkpoint));
+          }
           staged.commit(moved(store, key, position));
         },
       });
-      if (last !== null) checkpoint = await options.decodeCheckpoint(last);
-      if (checkpoint !== undefined) staged.table(checkpointTable).put('last', toStored(checkpoint));
       staged.commit(moved(store, key, next));
     }
     return checkpoint;

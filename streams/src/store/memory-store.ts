@@ -9,7 +9,7 @@ export function createMemoryStore(): Store {
       return checkpoint;
     },
     get: (table, key) => tables.get(table)?.get(key),
-    range: (table, options) => rangeOf(tables.get(table) ?? new Map(), options),
+    range: (table, options) => rangeOf(tables.get(table) ?? new Map<string, unknown>(), options),
     count: (table) => tables.get(table)?.size ?? 0,
     commit(changes, next) {
       for (const [name, rows] of changes) apply(tables, name, rows);

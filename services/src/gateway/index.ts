@@ -1,0 +1,1 @@
+export { gatewayRoutes, type GatewayRoutesOptions } from './routes.js';

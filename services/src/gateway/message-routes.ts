@@ -1,0 +1,143 @@
+import { SpoolError } from '@spool/schemas';
+import type { Gateway } from '@spool/sdk';
+import { z } from 'zod';
+import { etagOf, route, versionOfIfMatch, type RequestContext, type Route } from '../http/index.js';
+import { aggregateId, commandIdOf, messageType, positionToken, preferredWait, version } from './messages.js';
+
+const commandBody = z.strictObject({
+  aggregateId,
+  payload: z.record(z.string(), z.unknown()).describe('As the schema of the command has it; GET /api/v1/registry/payloads shows it'),
+  expectedVersion: version.optional().describe('The version that the aggregate must have; 0: it must not exist yet'),
+});
+const commandResult = z.object({
+  status: z.enum(['applied', 'duplicate']).describe('duplicate: the command id was seen before, and this is its recorded outcome'),
+  commandId: z.string(),
+  aggregateId: z.string(),
+  version: z.int(),
+  events: z.array(z.object({ id: z.string(), type: z.string(), version: z.int() })),
+  position: positionToken,
+});
+const queryBody = z.strictObject({
+  payload: z.record(z.string(), z.unknown()).default({}),
+  after: positionToken.optional().describe('The answer reflects at least this position, and waits for it'),
+});
+
+const headers = z.object({
+  'idempotency-key': z.string().optional().describe('The command id: the same one is applied at most once'),
+  'if-match': z.string().optional().describe('The expected version as an entity tag, such as "3"'),
+  prefer: z.string().max(200).optional().describe('`wait=2` answers within so many seconds; `respond-async` answers 202 at once'),
+  'correlation-id': z.string().max(200).optional(),
+});
+
+/** Commands and queries by their type, as the registry knows them. */
+export function messageRoutes(gateway: Gateway): readonly Route[] {
+  return [
+    route({
+      method: 'POST',
+      path: '/api/v1/commands/{type}',
+      summary: 'Send a command',
+      description: 'Answers when the events are in the log. A command that is refused leaves no event.',
+      role: 'bundle',
+      params: z.object({ type: messageType }),
+      body: commandBody,
+      headers,
+      responses: {
+        200: { description: 'Applied, or applied before', schema: commandResult, headers: { ETag: 'The version of the aggregate' } },
+        202: {
+          description: 'Taken (Prefer: respond-async): it is in the log and will be decided',
+          schema: z.object({ commandId: z.string(), aggregateId: z.string() }),
+          headers: { Location: 'The aggregate' },
+        },
+      },
+      errors: [
+        'UNKNOWN_COMMAND',
+        'INVALID_PAYLOAD',
+        'REJECTED',
+        'VERSION_CONFLICT',
+        'EXPIRED',
+        'INDETERMINATE',
+        'OVERLOADED',
+        'RECORD_TOO_LARGE',
+        'UNAVAILABLE',
+        'KAFKA_UNAVAILABLE',
+      ],
+      async handler(context) {
+        const { type } = context.params;
+        const { aggregateId: id, payload } = context.body;
+        const commandId = commandIdOf(context.headers['idempotency-key']);
+        const expectedVersion = expectedOf(context.body.expectedVersion, context.headers['if-match']);
+        const options = {
+          ...shared(context),
+          ...(commandId === undefined ? {} : { commandId }),
+          ...(expectedVersion === undefined ? {} : { expectedVersion }),
+        };
+        if (/(^|[,;\s])respond-async($|[,;\s])/.test(context.headers.prefer ?? '')) {
+          const taken = await gateway.postJson(type, id, payload, options);
+          return { status: 202, body: { commandId: taken, aggregateId: id }, headers: { 'Preference-Applied': 'respond-async' } };
+        }
+        const result = await gateway.sendJson(type, id, payload, options);
+        return { status: 200, body: result, headers: { ETag: etagOf(result.version) } };
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/api/v1/queries/{type}',
+      summary: 'Ask a query',
+      role: ['bundle', 'analyst'],
+      safe: true,
+      params: z.object({ type: messageType }),
+      body: queryBody,
+      headers: headers.pick({ prefer: true, 'correlation-id': true }),
+      responses: {
+        200: {
+          description: 'The view, and the position that it reflects',
+          schema: z.object({ view: z.unknown(), position: positionToken }),
+        },
+      },
+      errors: [
+        'UNKNOWN_QUERY',
+        'INVALID_PAYLOAD',
+        'NOT_FOUND',
+        'EXPIRED',
+        'INDETERMINATE',
+        'OVERLOADED',
+        'UNAVAILABLE',
+        'KAFKA_UNAVAILABLE',
+      ],
+      async handler(context) {
+        const { payload, after } = context.body;
+        const options = { ...shared(context), ...(after === undefined ? {} : { after }) };
+        return { status: 200, body: await gateway.askJson(context.params.type, payload, options) };
+      },
+    }),
+  ];
+}
+
+interface SharedHeaders {
+  readonly prefer?: string | undefined;
+  readonly 'correlation-id'?: string | undefined;
+}
+const defaultWaitMs = 10_000;
+
+/** The caller's wish for time, within what the edge allows; half a second is left for the answer. */
+function shared(context: RequestContext<unknown, unknown, unknown, SharedHeaders>) {
+  const correlationId = context.headers['correlation-id'];
+  const left = context.deadline - Date.now() - 500;
+  return {
+    timeoutMs: Math.max(1, Math.min(left, preferredWait(context.headers.prefer) ?? defaultWaitMs)),
+    traceparent: context.traceparent,
+    actor: context.principal.name,
+    ...(correlationId === undefined ? {} : { correlationId }),
+  };
+}
+
+function expectedOf(inBody: number | undefined, ifMatch: string | undefined): number | undefined {
+  const tag = versionOfIfMatch(ifMatch);
+  const inHeader = tag === undefined || tag === 'any' ? undefined : Number(tag);
+  if (inBody !== undefined && inHeader !== undefined && inBody !== inHeader) {
+    throw new SpoolError('INVALID_REQUEST', `expectedVersion is ${inBody} and If-Match is ${inHeader}`, {
+      violations: [{ pointer: '/expectedVersion', message: 'Differs from If-Match' }],
+    });
+  }
+  return inBody ?? inHeader;
+}

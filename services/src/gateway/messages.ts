@@ -1,0 +1,30 @@
+import { SpoolError } from '@spool/schemas';
+import { z } from 'zod';
+import { maxAggregateIdBytes } from '../event-store/index.js';
+
+/** Shapes that several routes share. */
+export const messageType = z.string().regex(/^[A-Za-z][A-Za-z0-9_-]{0,99}$/, 'Expected a message type, such as ScheduleFlight');
+export const aggregateId = z
+  .string()
+  .min(1)
+  .refine((id) => Buffer.byteLength(id) <= maxAggregateIdBytes, `Expected ${maxAggregateIdBytes} bytes at the most`)
+  // Control characters separate the parts of keys.
+  .refine((id) => !/[\u0000-\u001f\u007f]/.test(id), 'Expected no control characters');
+export const version = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+export const positionToken = z.string().max(100_000).describe('A position, as a command or a query gave it');
+
+/** `Prefer: wait=2` (RFC 7240) asks for an answer within so many seconds. @returns milliseconds */
+export function preferredWait(prefer: string | undefined): number | undefined {
+  const wait = /(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])/.exec(prefer ?? '')?.[1];
+  return wait === undefined ? undefined : Number(wait) * 1000;
+}
+
+/** An Idempotency-Key is the command id; it may come quoted, as the IETF draft has it. */
+export function commandIdOf(header: string | undefined): string | undefined {
+  if (header === undefined) return undefined;
+  const key = header.replace(/^"(.*)"$/, '$1');
+  if (/^[\x21-\x7e]{1,200}$/.test(key)) return key;
+  throw new SpoolError('INVALID_REQUEST', 'Idempotency-Key is to be 1 to 200 visible ASCII characters', {
+    violations: [{ pointer: 'header:idempotency-key', message: 'Expected 1 to 200 visible ASCII characters' }],
+  });
+}

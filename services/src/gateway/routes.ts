@@ -1,0 +1,23 @@
+import type { Gateway, Registry } from '@spool/sdk';
+import type { EventStore } from '../event-store/index.js';
+import type { Route } from '../http/index.js';
+import type { ReplayService } from '../replay/index.js';
+import { aggregateRoutes } from './aggregate-routes.js';
+import { messageRoutes } from './message-routes.js';
+import { registryRoutes } from './registry-routes.js';
+import { replayRoutes } from './replay-routes.js';
+
+export interface GatewayRoutesOptions {
+  readonly gateway: Gateway;
+  readonly registry: Registry;
+  readonly eventStore: EventStore;
+  readonly replays: ReplayService;
+}
+
+/** Everything under /api/v1. */
+export const gatewayRoutes = ({ gateway, registry, eventStore, replays }: GatewayRoutesOptions): readonly Route[] => [
+  ...messageRoutes(gateway),
+  ...aggregateRoutes(eventStore),
+  ...replayRoutes(replays),
+  ...registryRoutes(registry),
+];

@@ -1,0 +1,1 @@
+export { bundlePrefix, registryProcessor } from './processor.js';

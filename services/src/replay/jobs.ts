@@ -1,0 +1,80 @@
+import { ReplayJobSchema, ReplayProgressSchema, SpoolError, type Codec, type ReplayJob, type ReplayProgress } from '@spool/schemas';
+import { offset, partitionKey, readTable, type Kafka, type Offset } from '@spool/streams';
+import type { ReplayView } from './requests.js';
+
+/** Every job and every instance's progress, as they stand on `replay.jobs`. */
+export interface Jobs extends AsyncDisposable {
+  get(id: string): ReplayJob | undefined;
+  list(): readonly ReplayJob[];
+  progress(id: string): readonly ReplayProgress[];
+  /** How far the topic has been read. */
+  readonly position: Offset;
+  onChange(listener: () => void): void;
+  close(): Promise<void>;
+}
+
+type Row = { readonly kind: 'job'; readonly job: ReplayJob } | { readonly kind: 'progress'; readonly progress: ReplayProgress };
+
+export async function openJobs(kafka: Kafka, codec: Codec, topic: string, onError: (error: unknown) => void): Promise<Jobs> {
+  const jobs = codec.decoder(ReplayJobSchema);
+  const progress = codec.decoder(ReplayProgressSchema);
+  // The key tells the two apart: `<job>` and `<job>/<consumer>/<instance>`.
+  const table = await readTable<Row>({
+    kafka,
+    topic,
+    onError,
+    decode: async (key, value) =>
+      key.includes('/') ? { kind: 'progress', progress: await progress.decode(value) } : { kind: 'job', job: await jobs.decode(value) },
+  });
+  return {
+    get(id) {
+      const row = table.get(id);
+      return row?.kind === 'job' ? row.job : undefined;
+    },
+    list: () => [...table.entries()].flatMap(([, row]) => (row.kind === 'job' ? [row.job] : [])).sort((a, b) => b.createdAt - a.createdAt),
+    progress: (id) =>
+      [...table.entries()].flatMap(([key, row]) => (row.kind === 'progress' && key.startsWith(`${id}/`) ? [row.progress] : [])),
+    get position() {
+      return table.positions.get(partitionKey({ topic, partition: 0 })) ?? offset(0);
+    },
+    onChange: (listener) => void table.onChange(listener),
+    close: table.close,
+    [Symbol.asyncDispose]: table.close,
+  };
+}
+
+/** A job is at most as far as the slowest of the instances that take part. */
+export function viewOf(job: ReplayJob, consumer: string, progress: readonly ReplayProgress[]): ReplayView {
+  const partitions = job.partitions.map(({ topic, partition, start, target }) => {
+    const places = progress.flatMap((row) => row.partitions.filter((at) => at.topic === topic && at.partition === partition));
+    const current = places.length === 0 ? start : Math.min(...places.map((at) => at.current));
+    return { topic, partition, start, current: job.state === 'completed' ? target : current, target };
+  });
+  const whole = partitions.reduce((sum, { start, target }) => sum + target - start, 0);
+  const done = partitions.reduce((sum, { start, current }) => sum + current - start, 0);
+  const records = progress.reduce((sum, row) => sum + row.records, 0);
+  const began = Math.min(...progress.map((row) => row.startedAt));
+  const until = Math.max(...progress.map((row) => row.updatedAt));
+  const seconds = progress.length === 0 ? 0 : Math.max(0.001, (until - began) / 1000);
+  const perSecond = seconds === 0 ? 0 : done / seconds;
+  return {
+    id: job.id,
+    target: job.target,
+    consumer,
+    mode: job.mode,
+    state: job.state === 'running' && progress.some((row) => row.state === 'paused') ? 'paused' : job.state,
+    reason: job.reason,
+    actor: job.actor,
+    createdAt: new Date(job.createdAt).toISOString(),
+    updatedAt: new Date(Math.max(job.updatedAt, ...progress.map((row) => row.updatedAt))).toISOString(),
+    partitions: partitions.map((at) => ({ ...at, start: String(at.start), current: String(at.current), target: String(at.target) })),
+    progress: whole === 0 ? 1 : done / whole,
+    records,
+    recordsPerSecond: seconds === 0 ? 0 : Math.round(records / seconds),
+    secondsLeft: job.state === 'running' ? (perSecond === 0 ? null : Math.round((whole - done) / perSecond)) : 0,
+    instances: progress.map(({ instance, state, records: of, error }) => ({ instance, state, records: of, error })),
+    error: job.error,
+  };
+}
+
+export const unknownReplay = (id: string): SpoolError => new SpoolError('UNKNOWN_REPLAY', `there is no replay ${id}`);
