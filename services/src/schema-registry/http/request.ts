@@ -91,8 +91,8 @@ const schemaBody = z.object({
     .nullish(),
   id: z.int().min(-1).max(highestNumber).nullish(),
   version: z.int().min(-1).max(highestNumber).nullish(),
-  metadata: z.unknown(),
-  ruleSet: z.unknown(),
+  metadata: z.unknown().optional(),
+  ruleSet: z.unknown().optional(),
 });
 
 export interface SchemaBody extends SchemaInput {
