@@ -94,16 +94,21 @@ function isAlive({ pid, startTime }: Holder): boolean {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
   }
-  const now = startTimeOf(pid);
-  return startTime === undefined || now === undefined || now === startTime;
+  const now = procStat(pid);
+  if (now === undefined || startTime === undefined) return true;
+  // A zombie has ended; only its parent has not asked for its exit code.
+  return now.startTime === startTime && !['Z', 'X'].includes(now.state);
 }
 
-/** Field 22 of /proc/<pid>/stat, in clock ticks since boot; undefined where there is no /proc. */
-function startTimeOf(pid: number): string | undefined {
+const startTimeOf = (pid: number): string | undefined => procStat(pid)?.startTime;
+
+/** State and start time (clock ticks since boot), fields 3 and 22 of /proc/<pid>/stat; undefined where there is no /proc. */
+function procStat(pid: number): { state: string; startTime: string } | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     // The second field is the program's name in parentheses and may hold spaces.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return { state: fields[0]!, startTime: fields[19]! };
   } catch {
     return undefined;
   }

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { takeDataFolder } from './data-folder.js';
 
 describe('takeDataFolder', () => {
@@ -14,13 +15,8 @@ describe('takeDataFolder', () => {
   });
   afterEach(() => rm(parent, { recursive: true, force: true }));
 
-  /** What a platform leaves when it is killed: the folder with a lock of a process that is gone. */
-  async function takenAndKilled(): Promise<void> {
-    const script = `import { takeDataFolder } from ${JSON.stringify(new URL('./data-folder.js', import.meta.url).href)};
-      takeDataFolder(${JSON.stringify(path)});`;
-    const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'inherit' });
-    await new Promise((resolve) => child.once('exit', resolve));
-  }
+  const script = (): string => `import { takeDataFolder } from ${JSON.stringify(new URL('./data-folder.js', import.meta.url).href)};
+    takeDataFolder(${JSON.stringify(path)});`;
 
   it('lets one holder in at a time', () => {
     const first = takeDataFolder(path);
@@ -32,11 +28,30 @@ describe('takeDataFolder', () => {
   });
 
   it('takes over from a process that was killed, and says so', async () => {
-    await takenAndKilled();
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script()], { stdio: 'inherit' });
+    await new Promise((resolve) => child.once('exit', resolve));
     const folder = takeDataFolder(path);
     expect(folder.leftBehind).toBe(true);
     expect(() => takeDataFolder(path)).toThrow('Another platform');
     folder.release();
+  });
+
+  const itOnLinux = existsSync('/proc/self/stat') ? it : it.skip;
+
+  itOnLinux('takes over from a process that has ended but is still listed', async () => {
+    // The shell becomes a sleep, which never asks how its child ended: the child stays a zombie.
+    const parent = spawn('sh', ['-c', `${process.execPath} --input-type=module -e '${script()}' & exec sleep 30`], { stdio: 'inherit' });
+    try {
+      const lock = join(path, 'platform.lock');
+      const state = async (): Promise<string> => {
+        const { pid } = JSON.parse(await readFile(lock, 'utf8')) as { pid: number };
+        return readFile(`/proc/${pid}/stat`, 'utf8');
+      };
+      while (!/ Z /.test(await state().catch(() => ''))) await sleep(20);
+      takeDataFolder(path).release();
+    } finally {
+      parent.kill('SIGKILL');
+    }
   });
 
   it('takes over when the process id was given to another process', async () => {

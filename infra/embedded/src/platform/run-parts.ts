@@ -91,4 +91,4 @@ function narrator(log: Log): (child: string, state: ChildState) => void {
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
 
 /** One line of the platform's output, in columns. */
-export const line = (name: string, ...rest: readonly string[]): string => [name.padEnd(16), ...rest].join('  ');
+export const line = (name: string, ...rest: readonly string[]): string => [name.padEnd(17), ...rest].join('  ');
