@@ -43,3 +43,6 @@ export { noTelemetry, type Telemetry } from './telemetry/emitter.js';
 export { platformTopics, topicCatalogue, type TopicCatalogue, type TopicOptions } from './topics/topics.js';
 export { createMemoryCluster, createMemoryKafka, type MemoryCluster } from './kafka/memory/connect.js';
 export type { BrokenCommit, MemoryOptions } from './kafka/memory/broker.js';
+
+export { connectKafka } from './kafka/kafkajs/connect.js';
+export type { KafkaConfig } from './kafka/kafkajs/connection.js';

@@ -103,7 +103,8 @@ export interface Reader extends AsyncDisposable {
   /**
    * Fetches once: resolves as soon as there is something (records, or a position or watermark that moved) or after `maxWaitMs`. It
    * gives a slice for each partition that answered, and an empty list when all are paused (after `maxWaitMs`). Retries what is
-   * transient; a position out of range goes to the nearest end of the log that is still there, earliest if below (and is reported in `onOutOfRange`).
+   * transient; a position out of range goes to the nearest end of the log that is still there, earliest if below: an empty slice leads from
+   * the position that was asked for to the one it moved to, and `onOutOfRange` is told.
    * One call at a time. @throws SpoolError KAFKA_UNAVAILABLE after `unavailableAfterMs`; it may be called again.
    */
   fetch(): Promise<readonly Slice[]>;
@@ -151,8 +152,11 @@ export interface MembershipOptions {
   readonly rebalanceTimeoutMs?: number;
   /** A rebalance begins: finish and commit what is under way, stop writing. Heartbeats go on meanwhile. */
   readonly onRebalance: () => Promise<void>;
-  /** Called with each new assignment, also when it is unchanged. Errors thrown here make the member leave and join again with back-off. */
-  readonly onAssigned: (assignment: Assignment) => Promise<void>;
+  /**
+   * Called with each new assignment, also when it is unchanged. `signal` aborts when the assignment ends; `onRebalance` waits for this call to
+   * return, and the group for `onRebalance`. Errors thrown here make the member leave and join again with back-off.
+   */
+  readonly onAssigned: (assignment: Assignment, signal: AbortSignal) => Promise<void>;
   /** The session ended without notice: others own the partitions already. Stop writing at once. */
   readonly onLost: () => void;
 }

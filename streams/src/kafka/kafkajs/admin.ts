@@ -11,7 +11,7 @@ import {
   type TopicDescription,
   type TopicSpec,
 } from '../port.js';
-import { BrokerError, Code, codeOf, isConnectionError } from './broker-errors.js';
+import { BrokerError, Code, codeOf, isConnectionError, kafkaError } from './broker-errors.js';
 import type { Cluster } from './cluster.js';
 import { groupBy } from './group-by.js';
 import { listOffsetsMessage } from './messages.js';
@@ -20,6 +20,8 @@ const TOPIC = 2;
 const SET_ON_TOPIC = 1;
 const BROKER_TIMEOUT_MS = 10_000;
 const DEFAULT_REPLICAS = 3;
+/** What one broker knows of a new topic, the others know within this time. */
+const UNKNOWN_TOPIC_GRACE_MS = 500;
 
 type OffsetsToCommit = readonly (RecordPosition & { readonly metadata?: string })[];
 
@@ -191,11 +193,13 @@ export class ClusterAdmin implements Admin {
   }
 
   #ask<T>(doing: string, ask: (broker: Broker) => Promise<T>): Promise<T> {
+    const graceEnd = performance.now() + UNKNOWN_TOPIC_GRACE_MS;
     return this.#cluster.persist(doing, async () => {
       const broker = await this.#cluster.anyNode();
       return ask(broker).catch((thrown: unknown) => {
         if (isConnectionError(thrown)) this.#cluster.drop(broker);
-        throw thrown;
+        const unknown = codeOf(thrown) === Code.UNKNOWN_TOPIC_OR_PARTITION && performance.now() > graceEnd;
+        throw unknown ? kafkaError(thrown, doing) : thrown;
       });
     });
   }

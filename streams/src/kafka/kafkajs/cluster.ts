@@ -1,6 +1,6 @@
 import { SpoolError } from '@spool/schemas';
 import type Broker from 'kafkajs/src/broker/index.js';
-import { persist } from './backoff.js';
+import { persist } from './persist.js';
 import { BrokerError, Code, codeOf, isConnectionError } from './broker-errors.js';
 import { createDial, hangUp, parseAddress, type Address, type Dial, type KafkaConfig } from './connection.js';
 import { metadataMessage, type Metadata, type TopicMetadata } from './messages.js';

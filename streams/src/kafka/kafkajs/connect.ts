@@ -1,4 +1,5 @@
 import { SpoolError } from '@spool/schemas';
+import { GroupMembership } from '../membership.js';
 import type {
   Kafka,
   Membership,
@@ -11,8 +12,10 @@ import type {
   TransactionalProducerOptions,
 } from '../port.js';
 import { ClusterAdmin } from './admin.js';
+import { backoffMs } from '../backoff.js';
 import { Cluster } from './cluster.js';
 import type { KafkaConfig } from './connection.js';
+import { BrokerGroupCoordinator } from './group-coordinator.js';
 import { IdempotentProducer } from './producer.js';
 import { PartitionReader } from './reader.js';
 import { patchRequestQueue } from './request-queue.js';
@@ -59,8 +62,13 @@ class KafkaClient implements Kafka {
     return this.#opened((cluster) => new PartitionReader(cluster, options));
   }
 
-  membership(_options: MembershipOptions): Promise<Membership> {
-    throw new SpoolError('INTERNAL', 'membership');
+  membership(options: MembershipOptions): Promise<Membership> {
+    const { sessionTimeoutMs = 10_000, rebalanceTimeoutMs = 30_000 } = options;
+    const log = (message: string, fields: Readonly<Record<string, unknown>>) => this.#config.log?.('warn', message, fields);
+    return this.#opened((cluster) => {
+      const coordinator = new BrokerGroupCoordinator(cluster, options, { sessionTimeoutMs, rebalanceTimeoutMs });
+      return new GroupMembership(coordinator, options, { sessionTimeoutMs, rebalanceTimeoutMs, log, backoffMs });
+    });
   }
 
   async close(): Promise<void> {
@@ -77,13 +85,14 @@ class KafkaClient implements Kafka {
   /** Each has connections of its own: a broker answers the requests of one connection one after the other. */
   async #opened<T extends { open(): Promise<unknown>; close(): Promise<void> }>(make: (cluster: Cluster) => T): Promise<T> {
     if (this.#closed) throw new SpoolError('KAFKA_UNAVAILABLE', 'this Kafka client is closed');
-    const resource = make(new Cluster(this.#config));
+    const cluster = new Cluster(this.#config);
+    const resource = make(cluster);
     this.#open.add(resource);
+    cluster.signal.addEventListener('abort', () => this.#open.delete(resource));
     try {
       await resource.open();
       return resource;
     } catch (thrown) {
-      this.#open.delete(resource);
       await resource.close();
       throw thrown;
     }

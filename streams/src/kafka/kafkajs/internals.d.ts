@@ -5,6 +5,9 @@
  * and let one unknown topic fail every other.
  */
 declare module 'kafkajs/src/broker/index.js' {
+  import type { ConnectionPool } from 'kafkajs/src/cluster/connectionPoolBuilder.js';
+  import type { Logger } from 'kafkajs/src/loggers/index.js';
+
   interface Request {
     readonly apiKey: number;
     readonly apiVersion: number;
@@ -29,22 +32,16 @@ declare module 'kafkajs/src/broker/index.js' {
     /** 1: set on the topic itself; every other number is a default of some kind. */
     readonly configSource: number;
   }
-  interface JoinedGroup {
-    readonly generationId: number;
-    readonly leaderId: string;
-    readonly memberId: string;
-    readonly members: readonly { readonly memberId: string; readonly memberMetadata: Buffer }[];
-  }
   export default class Broker {
     constructor(options: {
-      connectionPool: import('kafkajs/src/cluster/connectionPoolBuilder.js').ConnectionPool;
-      logger: import('kafkajs/src/loggers/index.js').Logger;
+      connectionPool: ConnectionPool;
+      logger: Logger;
       nodeId?: number;
       authenticationTimeout?: number;
       allowAutoTopicCreation?: boolean;
     });
     nodeId: number | null;
-    connectionPool: import('kafkajs/src/cluster/connectionPoolBuilder.js').ConnectionPool;
+    connectionPool: ConnectionPool;
     isConnected(): boolean;
     connect(): Promise<void>;
     findGroupCoordinator(request: {
@@ -58,13 +55,6 @@ declare module 'kafkajs/src/broker/index.js' {
       topics: readonly { readonly topic: string; readonly partitions: readonly number[] }[];
     }): Promise<void>;
     endTxn(request: { transactionalId: string; producerId: bigint; producerEpoch: number; transactionResult: boolean }): Promise<void>;
-    joinGroup(request: {
-      groupId: string;
-      sessionTimeout: number;
-      rebalanceTimeout: number;
-      memberId: string;
-      groupProtocols: readonly { readonly name: string; readonly metadata: Buffer }[];
-    }): Promise<JoinedGroup>;
     syncGroup(request: {
       groupId: string;
       generationId: number;
@@ -103,8 +93,13 @@ declare module 'kafkajs/src/broker/index.js' {
 }
 
 declare module 'kafkajs/src/cluster/connectionPoolBuilder.js' {
+  import type { Message } from 'kafkajs/src/broker/index.js';
+  import type { Logger } from 'kafkajs/src/loggers/index.js';
+  import type { Socket } from 'node:net';
+  import type { ConnectionOptions } from 'node:tls';
+
   interface Connection {
-    readonly socket?: import('node:net').Socket;
+    readonly socket?: Socket;
     readonly requestQueue: { rejectAll(error: Error): void };
     isConnected(): boolean;
     disconnect(): Promise<boolean>;
@@ -114,23 +109,18 @@ declare module 'kafkajs/src/cluster/connectionPoolBuilder.js' {
     readonly host: string;
     readonly port: number;
     readonly pool: readonly Connection[];
-    send<Decoded, Parsed>(message: import('kafkajs/src/broker/index.js').Message<Decoded, Parsed>): Promise<Parsed>;
+    send<Decoded, Parsed>(message: Message<Decoded, Parsed>): Promise<Parsed>;
   }
   const connectionPoolBuilder: (options: {
-    socketFactory: (target: {
-      host: string;
-      port: number;
-      ssl: import('node:tls').ConnectionOptions | undefined;
-      onConnect: () => void;
-    }) => import('node:net').Socket;
+    socketFactory: (target: { host: string; port: number; ssl: ConnectionOptions | undefined; onConnect: () => void }) => Socket;
     brokers: readonly string[];
-    ssl: import('node:tls').ConnectionOptions | undefined;
+    ssl: ConnectionOptions | undefined;
     sasl: { readonly mechanism: string; readonly username: string; readonly password: string } | undefined;
     clientId: string;
     connectionTimeout: number;
     requestTimeout: number;
     enforceRequestTimeout: boolean;
-    logger: import('kafkajs/src/loggers/index.js').Logger;
+    logger: Logger;
   }) => { build(target: { host: string; port: number; rack?: string | null }): Promise<ConnectionPool> };
   export default connectionPoolBuilder;
 }
@@ -225,6 +215,31 @@ declare module 'kafkajs/src/protocol/message/compression/index.js' {
 declare module 'kafkajs/src/protocol/error.js' {
   const errors: { createErrorFromCode(code: number): Error & { readonly type: string; readonly retriable: boolean } };
   export default errors;
+}
+
+declare module 'kafkajs/src/protocol/requests/joinGroup/index.js' {
+  import type { Message } from 'kafkajs/src/broker/index.js';
+
+  interface Joined {
+    readonly generationId: number;
+    readonly leaderId: string;
+    readonly memberId: string;
+    /** Empty unless this member leads. */
+    readonly members: readonly { readonly memberId: string; readonly memberMetadata: Buffer }[];
+  }
+  const joinGroup: {
+    protocol(options: {
+      version: 5;
+    }): (request: {
+      groupId: string;
+      sessionTimeout: number;
+      rebalanceTimeout: number;
+      memberId: string;
+      protocolType: 'consumer';
+      groupProtocols: readonly { readonly name: string; readonly metadata: Buffer }[];
+    }) => Message<Joined>;
+  };
+  export default joinGroup;
 }
 
 declare module 'kafkajs/src/consumer/assignerProtocol.js' {

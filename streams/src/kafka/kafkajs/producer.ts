@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SpoolError } from '@spool/schemas';
 import { offset, type Producer, type ProducerOptions, type ProducerRecord, type RecordPosition } from '../port.js';
 import { partitionOf } from '../partitioner.js';
-import { backoffMs } from './backoff.js';
+import { backoffMs } from '../backoff.js';
 import { Code, describeCode, isConnectionError, isFencedCode, isTransient, isTransientCode, kafkaError } from './broker-errors.js';
 import type { Cluster } from './cluster.js';
 import { initProducerIdMessage, type ProducerIdentity, type TopicMetadata } from './messages.js';

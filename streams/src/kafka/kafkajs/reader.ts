@@ -9,7 +9,7 @@ import {
   type StartPosition,
   type TopicPartition,
 } from '../port.js';
-import { backoffMs } from './backoff.js';
+import { backoffMs } from '../backoff.js';
 import { BrokerError, Code, isConnectionError, isTransient, isTransientCode, kafkaError } from './broker-errors.js';
 import type { Cluster } from './cluster.js';
 import { decodeRecords } from './decode.js';

@@ -8,7 +8,7 @@ import {
   type TransactionalProducerOptions,
 } from '../port.js';
 import { partitionOf } from '../partitioner.js';
-import { persist } from './backoff.js';
+import { persist } from './persist.js';
 import { BrokerError, Code, codeOf, isConnectionError, isTransient, kafkaError } from './broker-errors.js';
 import type { Cluster } from './cluster.js';
 import { initProducerIdMessage, type ProducerIdentity } from './messages.js';
