@@ -46,3 +46,11 @@ export {
   type RegisteredComponent,
   type RegisteredPayload,
 } from './registry/registry.js';
+export {
+  connectPlatform,
+  platformSettings,
+  platformVariables,
+  readEnvironment,
+  type Connection,
+  type PlatformSettings,
+} from './settings/settings.js';

@@ -44,12 +44,12 @@ export interface AggregateOptions<State, Commands extends Payloads, Events exten
   /** The state before the first event. Plain data. */
   readonly initial: () => State;
   /** One for each command. Pure: no I/O, no clock, no random numbers. */
-  readonly decide: {
+  readonly decide: NoInfer<{
     readonly [K in keyof Commands]:
       Decide<PayloadOf<Commands[K]>, State, MessageOf<Events>> | GuardedDecide<PayloadOf<Commands[K]>, State, MessageOf<Events>>;
-  };
+  }>;
   /** One for each event. Pure, and total: an event is a fact. */
-  readonly evolve: { readonly [K in keyof Events]: (state: State, event: PayloadOf<Events[K]>, context: EvolveContext) => State };
+  readonly evolve: NoInfer<{ readonly [K in keyof Events]: (state: State, event: PayloadOf<Events[K]>, context: EvolveContext) => State }>;
   /** A snapshot after so many events of one aggregate. @default 100 */
   readonly snapshotEvery?: number;
   /** Snapshots of another version of `evolve` are not used. @default '1' */

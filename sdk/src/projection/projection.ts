@@ -23,12 +23,12 @@ export interface ProjectionOptions<Rows extends Tables, Q extends Queries> {
   };
 }
 
-export interface Projection<Name extends string = string> {
+export interface Projection<Name extends string = string, Q extends Queries = Queries> {
   readonly kind: 'projection';
   readonly name: Name;
   readonly description: string;
   readonly reads: Projector;
-  readonly queries: Queries;
+  readonly queries: Q;
   readonly answer: Readonly<Record<string, (request: never, tables: never) => unknown>>;
 }
 
@@ -36,7 +36,7 @@ export interface Projection<Name extends string = string> {
 export function projection<const Name extends string, Rows extends Tables, Q extends Queries>(
   name: Name,
   options: ProjectionOptions<Rows, Q>,
-): Projection<Name> {
+): Projection<Name, Q> {
   return {
     kind: 'projection',
     name,

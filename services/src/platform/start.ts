@@ -1,0 +1,111 @@
+import { SpoolError } from '@spool/schemas';
+import { connectPlatform, createGateway, openRegistry, openReplies, type PlatformSettings } from '@spool/sdk';
+import { connectKafka, openInstance, platformTopics, type Kafka, type Log } from '@spool/streams';
+import { Registry as Metrics } from 'prom-client';
+import type { Logger } from 'pino';
+import { openEventStore } from '../event-store/index.js';
+import { gatewayRoutes } from '../gateway/index.js';
+import { createAuth, startHttp, type AuthConfig, type HttpOptions } from '../http/index.js';
+import { registryProcessor } from '../registry/index.js';
+import { openReplayService } from '../replay/index.js';
+import { startSchemaRegistry } from '../schema-registry/index.js';
+import { startTelemetry } from '../telemetry/index.js';
+
+export interface PlatformServicesConfig extends PlatformSettings {
+  readonly version: string;
+  /** Stable over restarts and unique among the running ones. */
+  readonly instance: string;
+  readonly dataDir: string;
+  readonly http: Pick<HttpOptions, 'port' | 'host' | 'tls' | 'limits' | 'allowedHosts' | 'trustProxy'>;
+  readonly auth: AuthConfig;
+  /** A port starts the registry here; a URL uses one that runs elsewhere. */
+  readonly schemaRegistry: { readonly port: number } | { readonly url: string };
+  readonly clickhouse: { readonly url: string; readonly username: string; readonly password: string };
+  /** Requests in flight before the gateway refuses more. @default 2048 */
+  readonly maxInFlight?: number;
+  readonly log: Logger;
+}
+
+export interface PlatformServices extends AsyncDisposable {
+  readonly url: string;
+  readonly schemaRegistryUrl: string;
+  /** Stops taking requests, finishes what is under way, and stops the services in the reverse order of their start. */
+  close(): Promise<void>;
+}
+
+/** All services of the platform in one process. HTTP opens last, when everything behind it is ready. */
+export async function startPlatformServices(config: PlatformServicesConfig): Promise<PlatformServices> {
+  const started: { close(): Promise<void> }[] = [];
+  const keep = <T extends { close(): Promise<void> }>(part: T): T => {
+    started.push(part);
+    return part;
+  };
+  const close = async (): Promise<void> => {
+    for (const part of started.splice(0).reverse()) await part.close();
+  };
+  try {
+    return await start(config, keep, close);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+type Keep = <T extends { close(): Promise<void> }>(part: T) => T;
+
+async function start(config: PlatformServicesConfig, keep: Keep, close: () => Promise<void>): Promise<PlatformServices> {
+  const { topics } = config;
+  const now = Date.now;
+  const log: Log = (level, message, fields) => config.log[level](fields ?? {}, message);
+  const onError = (error: unknown): void => log('warn', 'a record of the platform was passed over', { error: String(error) });
+
+  // 1. The schema registry, which everything that writes needs.
+  let schemaRegistryUrl: string;
+  if ('url' in config.schemaRegistry) schemaRegistryUrl = config.schemaRegistry.url;
+  else {
+    const kafka: Kafka = keep(await connectKafka({ ...config.kafka, clientId: 'spool-schema-registry' }));
+    const registry = keep(
+      await startSchemaRegistry({ kafka, port: config.schemaRegistry.port, topic: `${topics.namespace}_schemas`, log }),
+    );
+    schemaRegistryUrl = registry.url;
+  }
+
+  // 2. This process as an instance, and the registry of bundles.
+  const { kafka, codec } = await connectPlatform({ ...config, schemaRegistryUrl, clientId: config.instance, log });
+  keep(kafka);
+  await kafka.admin.ensureTopics(platformTopics(topics));
+  const { version, instance: id, dataDir } = config;
+  const instance = keep(await openInstance({ kafka, codec, topics, bundle: 'spool', version, instance: id, dataDir, log, now }));
+  await instance.run(registryProcessor(instance));
+  const registry = keep(await openRegistry({ kafka, codec, topics, onError }));
+
+  // 3. The services behind the gateway.
+  const replies = keep(await openReplies({ kafka, codec, topic: topics.replies('gateway'), slot: slotOf(id), now, onError }));
+  const limit = config.maxInFlight === undefined ? {} : { maxInFlight: config.maxInFlight };
+  const gateway = createGateway({ codec, topics, producer: instance.producer, replies, registry, source: 'gateway', now, ...limit });
+  const eventStore = keep(openEventStore({ instance, registry, gateway }));
+  const replays = keep(await openReplayService({ instance, registry }));
+  const telemetry = keep(await startTelemetry({ instance, registry, clickhouse: { ...config.clickhouse, database: 'spool' } }));
+
+  // 4. The way in.
+  const metrics = new Metrics();
+  const http = keep(
+    await startHttp({
+      ...config.http,
+      routes: gatewayRoutes({ gateway, registry, eventStore, replays }),
+      auth: await createAuth(config.auth),
+      info: { name: 'gateway', title: 'Spool', version, description: 'Commands, queries, events and replays over Kafka' },
+      metrics,
+      log: config.log,
+      readiness: [{ name: 'telemetry', check: () => telemetry.problem() }],
+    }),
+  );
+  return { url: http.url, schemaRegistryUrl, close, [Symbol.asyncDispose]: close };
+}
+
+/** The number at the end of the instance's name: `platform-3` answers on slot 3. */
+function slotOf(instance: string): number {
+  const digits = /(\d+)$/.exec(instance)?.[1];
+  if (digits === undefined) throw new SpoolError('INVALID_CONFIG', `SPOOL_INSTANCE ${instance} must end in a number, such as platform-0`);
+  return Number(digits);
+}
