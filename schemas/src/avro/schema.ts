@@ -64,3 +64,13 @@ export function namespaceWithin(definition: AvroDefinition, outer: string | unde
 
 export const fullNameOf = (definition: AvroDefinition & { readonly name: string }, outer?: string): string =>
   qualified(definition.name, definition.namespace ?? outer);
+
+/** A definition with the schemas directly inside it changed: of its fields, items and values. */
+export function mapParts(definition: AvroDefinition, change: (part: AvroSchema) => AvroSchema): AvroDefinition {
+  return {
+    ...definition,
+    ...(definition.fields && { fields: definition.fields.map((field) => ({ ...field, type: change(field.type) })) }),
+    ...(definition.items !== undefined && { items: change(definition.items) }),
+    ...(definition.values !== undefined && { values: change(definition.values) }),
+  };
+}

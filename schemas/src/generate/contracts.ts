@@ -1,7 +1,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { SpoolError } from '../errors/spool-error.js';
-import { fullNameOf, isDefinition, isPrimitive, namespaceWithin, qualified } from '../avro/schema.js';
+import { fullNameOf, isDefinition, isPrimitive, mapParts, namespaceWithin, qualified } from '../avro/schema.js';
 import type { AvroSchema, RecordDefinition } from '../avro/schema.js';
 
 /** One `.avsc` file: what it says, and the same with every foreign name replaced by its definition. */
@@ -60,12 +60,7 @@ function complete(record: RecordDefinition, file: string, lookUp: (name: string)
     if (!isDefinition(schema)) return schema.map((branch) => walk(branch, namespace));
     const inner = namespaceWithin(schema, namespace);
     if (schema.name !== undefined) defined.add(fullNameOf({ ...schema, name: schema.name }, namespace));
-    return {
-      ...schema,
-      ...(schema.fields && { fields: schema.fields.map((field) => ({ ...field, type: walk(field.type, inner) })) }),
-      ...(schema.items !== undefined && { items: walk(schema.items, inner) }),
-      ...(schema.values !== undefined && { values: walk(schema.values, inner) }),
-    };
+    return mapParts(schema, (part) => walk(part, inner));
   };
   return walk(record, undefined) as RecordDefinition;
 }

@@ -1,5 +1,14 @@
 import { SpoolError } from '../errors/spool-error.js';
-import { fullNameOf, isDefinition, isPrimitive, namespaceWithin, qualified, type AvroDefinition, type AvroSchema } from '../avro/schema.js';
+import {
+  fullNameOf,
+  isDefinition,
+  isPrimitive,
+  mapParts,
+  namespaceWithin,
+  qualified,
+  type AvroDefinition,
+  type AvroSchema,
+} from '../avro/schema.js';
 
 /** What each name stands for in the schema that is being built. */
 export type DefinedNames = Map<string, string>;
@@ -31,13 +40,4 @@ function signature(schema: AvroDefinition, namespace: string | undefined): strin
     return mapParts(part, (each) => cut(each, inner));
   };
   return JSON.stringify(mapParts(schema, (part) => cut(part, namespaceWithin(schema, namespace))));
-}
-
-function mapParts(schema: AvroDefinition, change: (part: AvroSchema) => AvroSchema): AvroDefinition {
-  return {
-    ...schema,
-    ...(schema.fields && { fields: schema.fields.map((field) => ({ ...field, type: change(field.type) })) }),
-    ...(schema.items !== undefined && { items: change(schema.items) }),
-    ...(schema.values !== undefined && { values: change(schema.values) }),
-  };
 }

@@ -6,7 +6,7 @@ import type { Compatibility, RegisteredVersion, SchemaRegistry } from '../codec/
 import { toSpoolError } from '../errors/spool-error.js';
 
 /** What the next requests get instead of an answer: a status with a body, or nothing at all. */
-export type Fault = { readonly status: number; readonly body: string } | 'silence';
+type Fault = { readonly status: number; readonly body: string } | 'silence';
 
 export interface RegistryServer extends AsyncDisposable {
   readonly url: string;

@@ -27,7 +27,7 @@ export interface Upcasters {
 }
 
 const keyOf = ({ fullName, version }: WrittenType): string => `${fullName}@${version}`;
-export const writtenTypeOf = ({ fullName, schema }: RecordSchema<unknown>): WrittenType => ({ fullName, version: schema.version ?? 1 });
+const writtenTypeOf = ({ fullName, schema }: RecordSchema<unknown>): WrittenType => ({ fullName, version: schema.version ?? 1 });
 
 /** @throws SpoolError SCHEMA_INVALID when two begin at the same type and version, when they run in a circle, or when the versions of a type end at different names. */
 export function createUpcasters(steps: readonly Upcaster[]): Upcasters {
