@@ -135,8 +135,9 @@ export class Writer {
         this.options.log('warn', `a write to the schema topic has to be repeated: ${this.#lastProblem}`);
         this.#release();
         failures += 1;
-        // Long enough for the other replica to finish its batch, and different on each, or they would fence each other for ever.
-        const pause = 25 + this.options.random() * Math.min(1000, 50 * 2 ** failures);
+        // Different on each replica and growing, or they would fence each other for ever; short at first, since mostly the lock was
+        // taken while this one was idle.
+        const pause = this.options.random() * Math.min(1_000, 20 * 2 ** failures);
         await new Promise((resolve) => setTimeout(resolve, pause));
       }
       this.#dropSettled();

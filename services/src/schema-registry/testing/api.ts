@@ -44,3 +44,14 @@ export const recordOf = (name: string, fields: readonly string[], withDefaults =
     name,
     fields: fields.map((field) => ({ name: field, type: 'int', ...(withDefaults && { default: 0 }) })),
   });
+
+/** Retries a check until it passes. @throws its last error after 10 s */
+export async function eventually(check: () => Promise<void>): Promise<void> {
+  for (const deadline = Date.now() + 10_000; ; await new Promise((resolve) => setTimeout(resolve, 10))) {
+    try {
+      return await check();
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+    }
+  }
+}
