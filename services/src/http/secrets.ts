@@ -1,0 +1,38 @@
+/**
+ * Takes secrets out of text that people will read: log lines and problem documents. It is the second line of defence; the first is
+ * not to put them there. Known: credentials in URLs, bearer and basic headers, JSON web tokens, Spool's API keys, and values that are
+ * named like a secret, in JSON, in JSON inside JSON, or as `name=value`.
+ */
+export function scrub(text: string): string {
+  let clean = text;
+  for (const [pattern, replacement] of rules) clean = clean.replace(pattern, replacement);
+  return clean;
+}
+
+const secretNames =
+  '(?:proxy-)?authorization|x-api-key|(?:set-)?cookie|[\\w.-]*(?:password|passwd|passphrase|secret|api[-_]?key|private[-_]?key|(?:access|id|refresh|auth)[-_]?token)';
+
+const rules: readonly (readonly [RegExp, string])[] = [
+  [/([a-z][a-z0-9+.-]*:\/\/)[^\s/"'\\]*@/gi, '$1***@'],
+  [/\b(Bearer)\s+[\w.~+/=-]+/gi, '$1 ***'],
+  [/\b(Basic)\s+[\w+/=-]{8,}/g, '$1 ***'],
+  [/\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?/g, '***'],
+  [/\b(spool_[a-z0-9]+_)[\w-]{20,}/g, '$1***'],
+  [new RegExp(`("(?:${secretNames})":)"(?:[^"\\\\]|\\\\.)*"`, 'gi'), '$1"***"'],
+  [new RegExp(`(\\\\"(?:${secretNames})\\\\":)\\\\".*?\\\\"`, 'gi'), '$1\\"***\\"'],
+  [/\b((?:authorization|cookie)\s*[=:]\s*)[^"\\\r\n]+/gi, '$1***'],
+  [new RegExp(`\\b((?:${secretNames})\\s*[=:]\\s*['"]?)[^\\s"'\\\\&,;{}[\\]]+`, 'gi'), '$1***'],
+];
+
+/** The keys whose values pino replaces whatever they hold; `scrub` sees to those that are deeper. */
+export const secretPaths: readonly string[] = [
+  'authorization',
+  'proxy-authorization',
+  'x-api-key',
+  'cookie',
+  'set-cookie',
+  'password',
+  'secret',
+]
+  .map((name) => `["${name}"]`)
+  .flatMap((key) => [key, `*${key}`, `*.headers${key}`, `*.*${key}`]);
