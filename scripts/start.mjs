@@ -20,6 +20,7 @@ Environment variables:
   KAFKA_BROKERS                  use these brokers and start none: host1:9092,host2:9092
   CLICKHOUSE_URL                 use this ClickHouse server and start none
   SCHEMA_REGISTRY_URL            use this schema registry and start none
+All others are passed on to the services and bundles; the README lists theirs.
 `;
 
 checkTools({ broker: (process.env.KAFKA_BROKERS ?? '') === '' && !process.argv.includes('--help') });

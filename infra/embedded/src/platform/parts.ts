@@ -4,10 +4,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startKafka } from '../kafka/start.js';
 import type { Log } from '../log.js';
-import { superviseChild, type ChildSpec } from '../supervisor/supervise.js';
+import { superviseChild } from '../supervisor/supervise.js';
 import type { PlatformConfig } from './config.js';
 import type { Part, StartContext } from './part.js';
-import { untilHttpOk } from './probes.js';
 
 /** The compiled main files of the parts that are processes of Node. */
 export interface Entries {
@@ -26,12 +25,16 @@ export const builtEntries: Entries = {
   bundles: { flights: inRepository('examples/flights/dist/main.js') },
 };
 
+type Environment = Readonly<Record<string, string | undefined>>;
+
 export interface PartsOptions {
   readonly entries: Entries;
   /** Without it no bundle of the examples is started. */
   readonly demo: boolean;
   /** The environment that children get besides their own settings. */
-  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly env: Environment;
+  /** Of the embedded ClickHouse's writing user. */
+  readonly clickhousePassword: string;
 }
 
 const loopback = (port: number): string => `http://127.0.0.1:${port}`;
@@ -56,12 +59,13 @@ export function withoutPassword(url: string): string {
 
 /** The parts that the configuration asks for: brokers and ClickHouse, then the services, then the bundles. */
 export function platformParts(config: PlatformConfig, options: PartsOptions, log: Log): readonly Part[] {
+  const { entries, clickhousePassword } = options;
   const at = addresses(config);
-  const common = { ...options.env, KAFKA_BROKERS: at.kafka, CLICKHOUSE_URL: at.clickhouse };
-  const own = { SPOOL_DATA_DIR: join(config.dataDir, 'services'), SPOOL_HTTP_PORT: String(config.httpPort) };
-  // The services run the registry themselves unless they are given one; everybody else is always given one.
-  const registry = { SCHEMA_REGISTRY_URL: config.schemaRegistryUrl, SPOOL_SCHEMA_REGISTRY_PORT: String(config.schemaRegistryPort) };
   const node = nodeChild(config);
+  // How to reach a broker of the user's is said with KAFKA_TLS and the like; to ours none of it applies.
+  const env = config.kafkaBrokers === undefined ? without(options.env, 'KAFKA_') : options.env;
+  const kafka = { KAFKA_BROKERS: at.kafka };
+  const ownClickHouse = config.clickhouseUrl === undefined;
   return [
     {
       name: 'kafka',
@@ -75,62 +79,71 @@ export function platformParts(config: PlatformConfig, options: PartsOptions, log
       address: withoutPassword(at.clickhouse),
       stage: 1,
       essential: true,
-      start:
-        config.clickhouseUrl === undefined
-          ? node('clickhouse', options.entries.clickhouse, {
-              env: {
-                ...options.env,
-                SPOOL_DATA_DIR: join(config.dataDir, 'clickhouse'),
-                SPOOL_CLICKHOUSE_PORT: String(config.clickhousePort),
-              },
-              ready: (signal) => untilHttpOk(`${at.clickhouse}/ping`, signal),
-            })
-          : undefined,
+      start: ownClickHouse
+        ? node('clickhouse', entries.clickhouse, {
+            ...env,
+            SPOOL_CLICKHOUSE_PORT: String(config.clickhousePort),
+            SPOOL_CLICKHOUSE_PATH: join(config.dataDir, 'clickhouse'),
+            SPOOL_CLICKHOUSE_WRITER_PASSWORD: clickhousePassword,
+            // Each running statement holds a thread of Node's pool: enough for four writing and four reading ones.
+            UV_THREADPOOL_SIZE: '10',
+          })
+        : undefined,
     },
     {
       name: 'services',
       address: `${at.gateway}, schema registry ${withoutPassword(at.schemaRegistry)}`,
       stage: 2,
       essential: true,
-      start: node('services', options.entries.services, {
-        env: { ...common, ...own, ...registry },
-        ready: (signal) => untilHttpOk(`${at.gateway}/readyz`, signal),
+      start: node('services', entries.services, {
+        ...env,
+        ...kafka,
+        SPOOL_INSTANCE: 'platform-0',
+        SPOOL_DATA_DIR: join(config.dataDir, 'services'),
+        SPOOL_HTTP_PORT: String(config.httpPort),
+        CLICKHOUSE_URL: at.clickhouse,
+        ...(ownClickHouse ? { SPOOL_CLICKHOUSE_WRITER_USER: 'spool', SPOOL_CLICKHOUSE_WRITER_PASSWORD: clickhousePassword } : {}),
+        // The services run the registry unless they are given one; bundles are always given one.
+        SPOOL_SCHEMA_REGISTRY_PORT: String(config.schemaRegistryPort),
+        SCHEMA_REGISTRY_URL: config.schemaRegistryUrl,
       }),
     },
-    ...Object.entries(options.demo ? options.entries.bundles : {}).map(([name, entry]) => ({
+    ...Object.entries(options.demo ? entries.bundles : {}).map(([name, entry]) => ({
       name,
       address: 'bundle',
       stage: 3,
       essential: false,
       start: node(name, entry, {
-        env: {
-          ...common,
-          SPOOL_DATA_DIR: join(config.dataDir, 'bundles', name),
-          SCHEMA_REGISTRY_URL: at.schemaRegistry,
-          SPOOL_GATEWAY_URL: at.gateway,
-        },
-        ready: 'ipc' as const,
+        ...env,
+        ...kafka,
+        SPOOL_INSTANCE: `${name}-0`,
+        SPOOL_DATA_DIR: join(config.dataDir, 'bundles', name),
+        SCHEMA_REGISTRY_URL: at.schemaRegistry,
       }),
     })),
   ];
 }
 
-/** How long the services and bundles may take: on a slow machine the first start makes every topic and table. */
+const without = (env: Environment, prefix: string): Environment =>
+  Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith(prefix)));
+
+/** How long a part may take: on a slow machine the first start makes every topic and table. */
 const readyTimeoutMs = 120_000;
 
-type NodeChild = (name: string, entry: string, spec: Pick<ChildSpec, 'env' | 'ready'>) => NonNullable<Part['start']>;
+type NodeChild = (name: string, entry: string, env: Environment) => NonNullable<Part['start']>;
 
 const nodeChild =
   (config: PlatformConfig): NodeChild =>
-  (name, entry, spec) =>
+  (name, entry, env) =>
   async ({ signal, onState }) => {
     if (!existsSync(entry)) throw new SpoolError('TOOL_MISSING', `${name} is not built: ${entry} is missing; run npx tsc -b.`);
     const child = await superviseChild({
-      ...spec,
       name,
       command: process.execPath,
       args: ['--enable-source-maps', entry],
+      env,
       ipc: true,
+      ready: 'ipc',
       logFile: join(config.dataDir, 'logs', `${name}.log`),
       readyTimeoutMs,
       signal,

@@ -1,4 +1,5 @@
 import type { SpoolError } from '@spool/schemas';
+import { randomUUID } from 'node:crypto';
 import type { Log } from '../log.js';
 import { assertPortsFree } from '../supervisor/ports.js';
 import type { SupervisedChild } from '../supervisor/supervise.js';
@@ -42,7 +43,9 @@ export async function startPlatform(config: PlatformConfig, log: Log, options: P
   try {
     if (folder.leftBehind) log('the last platform on this folder was killed; its children are given time to end');
     await assertPortsFree(wantedPorts(config), folder.leftBehind ? leftBehindMs : 0);
-    const parts = platformParts(config, { entries, demo, env }, log);
+    // Nothing of it is stored, so it may be another one at each start; who wants to write sets one.
+    const clickhousePassword = env.SPOOL_CLICKHOUSE_WRITER_PASSWORD ?? randomUUID();
+    const parts = platformParts(config, { entries, demo, env, clickhousePassword }, log);
     const running = await runParts(parts, log, signal);
     const urls = addresses(config);
     tellReady(urls, config, log);

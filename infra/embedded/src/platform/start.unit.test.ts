@@ -4,38 +4,29 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { standIn } from '../testing/stand-in.js';
 import { freePorts } from '../supervisor/ports.js';
 import { platformConfig, type PlatformConfig } from './config.js';
 import type { Entries } from './parts.js';
 import { startPlatform, type PlatformOptions } from './start.js';
-
-/** A stand-in for a part: serves 200 on a port, says that it is ready, and writes down its settings, its start and its end. */
-const standIn = (name: string, portVariable: string | undefined): string => `
-  const { appendFileSync } = require('node:fs');
-  const note = (text) => appendFileSync(process.env.DIARY, text + '\\n');
-  const { SPOOL_DATA_DIR, KAFKA_BROKERS, CLICKHOUSE_URL, SCHEMA_REGISTRY_URL, SPOOL_GATEWAY_URL } = process.env;
-  note('start ${name} ' + JSON.stringify({ SPOOL_DATA_DIR, KAFKA_BROKERS, CLICKHOUSE_URL, SCHEMA_REGISTRY_URL, SPOOL_GATEWAY_URL }));
-  const server = require('node:http').createServer((request, response) => response.end('Ok.'));
-  ${portVariable === undefined ? '' : `server.listen(Number(process.env.${portVariable}), '127.0.0.1');`}
-  process.on('SIGTERM', () => { note('stop ${name}'); process.exit(0); });
-  setInterval(() => {}, 1000);
-  process.send({ type: 'ready' });`;
 
 describe('startPlatform', () => {
   let folder: string;
   let lines: string[];
   let entries: Entries;
   let config: PlatformConfig;
+  let env: Record<string, string>;
   const log = (text: string): void => void lines.push(text);
   const diary = async (): Promise<string[]> => (await readFile(join(folder, 'diary'), 'utf8')).trim().split('\n');
   const steps = async (): Promise<string[]> => (await diary()).map((text) => text.split(' ').slice(0, 2).join(' '));
   const start = (more: PlatformOptions = {}) =>
-    startPlatform(config, log, { entries, env: { ...process.env, DIARY: join(folder, 'diary') }, ...more });
+    startPlatform(config, log, { entries, env: { DIARY: join(folder, 'diary'), PATH: process.env.PATH, ...env }, ...more });
   const write = (name: string, script: string): Promise<void> => writeFile(join(folder, `${name}.cjs`), script);
 
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'spool-platform-'));
     lines = [];
+    env = {};
     const [http, clickhouse, registry] = await freePorts(3);
     config = platformConfig({
       SPOOL_DATA_DIR: join(folder, 'data'),
@@ -44,9 +35,9 @@ describe('startPlatform', () => {
       SPOOL_SCHEMA_REGISTRY_PORT: String(registry),
       KAFKA_BROKERS: 'broker:9092',
     });
-    await write('clickhouse', standIn('clickhouse', 'SPOOL_CLICKHOUSE_PORT'));
-    await write('services', standIn('services', 'SPOOL_HTTP_PORT'));
-    await write('flights', standIn('flights', undefined));
+    await write('clickhouse', standIn('clickhouse'));
+    await write('services', standIn('services'));
+    await write('flights', standIn('flights'));
     entries = {
       clickhouse: join(folder, 'clickhouse.cjs'),
       services: join(folder, 'services.cjs'),
@@ -84,29 +75,42 @@ describe('startPlatform', () => {
       'stop clickhouse',
     ]);
     const settings = (await diary()).slice(0, 3).map((text) => JSON.parse(text.slice(text.indexOf('{'))) as Record<string, string>);
-    const clickhouse = `http://127.0.0.1:${config.clickhousePort}`;
+    const password = settings[0]!.SPOOL_CLICKHOUSE_WRITER_PASSWORD!;
+    expect(password.length).toBeGreaterThan(20);
     expect(settings).toEqual([
-      { SPOOL_DATA_DIR: join(config.dataDir, 'clickhouse') },
-      { SPOOL_DATA_DIR: join(config.dataDir, 'services'), KAFKA_BROKERS: 'broker:9092', CLICKHOUSE_URL: clickhouse },
       {
+        SPOOL_CLICKHOUSE_PATH: join(config.dataDir, 'clickhouse'),
+        SPOOL_CLICKHOUSE_PORT: String(config.clickhousePort),
+        SPOOL_CLICKHOUSE_WRITER_PASSWORD: password,
+      },
+      {
+        SPOOL_INSTANCE: 'platform-0',
+        SPOOL_DATA_DIR: join(config.dataDir, 'services'),
+        SPOOL_HTTP_PORT: String(config.httpPort),
+        SPOOL_SCHEMA_REGISTRY_PORT: String(config.schemaRegistryPort),
+        SPOOL_CLICKHOUSE_WRITER_USER: 'spool',
+        SPOOL_CLICKHOUSE_WRITER_PASSWORD: password,
+        KAFKA_BROKERS: 'broker:9092',
+        CLICKHOUSE_URL: `http://127.0.0.1:${config.clickhousePort}`,
+      },
+      {
+        SPOOL_INSTANCE: 'flights-0',
         SPOOL_DATA_DIR: join(config.dataDir, 'bundles', 'flights'),
         KAFKA_BROKERS: 'broker:9092',
-        CLICKHOUSE_URL: clickhouse,
         SCHEMA_REGISTRY_URL: `http://127.0.0.1:${config.schemaRegistryPort}`,
-        SPOOL_GATEWAY_URL: `http://127.0.0.1:${config.httpPort}`,
       },
     ]);
   });
 
   it('uses what runs elsewhere, leaves the demo out, and shows no password', async () => {
     config = { ...config, clickhouseUrl: 'http://writer:secret@clickhouse:8123', schemaRegistryUrl: 'http://registry:8081' };
+    env = { KAFKA_TLS: 'true' };
     await using platform = await start({ demo: false });
     expect(platform.children.map(({ name }) => name)).toEqual(['services']);
-    expect(lines[1]).toBe('clickhouse        uses http://clickhouse:8123');
+    expect(lines[1]).toMatch(/^clickhouse +uses http:\/\/clickhouse:8123$/);
     expect(lines.join('\n')).not.toContain('secret');
-    expect((await diary())[0]).toContain(
-      '"CLICKHOUSE_URL":"http://writer:secret@clickhouse:8123","SCHEMA_REGISTRY_URL":"http://registry:8081"',
-    );
+    expect((await diary())[0]).toContain('"KAFKA_TLS":"true","CLICKHOUSE_URL":"http://writer:secret@clickhouse:8123"');
+    expect((await diary())[0]).toContain('"SCHEMA_REGISTRY_URL":"http://registry:8081"');
   });
 
   it('starts a killed child again and tells of it', async () => {

@@ -12,7 +12,7 @@ export interface Command {
   readonly cwd?: string;
   /** Takes stdout and stderr, appended; cut at 16 MiB with one older part kept as `<logFile>.1`. */
   readonly logFile: string;
-  /** Opens Node's message channel to the child, over which it says `{ type: 'ready' }`. @default false */
+  /** Opens Node's message channel to the child, over which it says `'ready'` or `{ type: 'ready' }`. @default false */
   readonly ipc?: boolean;
   /** How long the child may take after SIGTERM before it gets SIGKILL, in milliseconds. @default 15000 */
   readonly stopTimeoutMs?: number;
@@ -31,7 +31,7 @@ export interface RunningProcess {
   readonly pid: number | undefined;
   readonly startedAt: number;
   readonly exited: Promise<Exit>;
-  /** Resolves when the child says `{ type: 'ready' }`; never without `ipc`. */
+  /** Resolves when the child says that it is ready; never without `ipc`. */
   readonly saidReady: Promise<void>;
   /** Sends a signal to the child alone; nothing happens when it has exited. */
   signal(signal: NodeJS.Signals): void;
@@ -39,7 +39,7 @@ export interface RunningProcess {
   stop(): Promise<Exit>;
 }
 
-export const defaultStopTimeoutMs = 15_000;
+const defaultStopTimeoutMs = 15_000;
 
 /**
  * The last guard against orphans. It reads from a pipe that only this process holds: when this process dies, however it
@@ -78,7 +78,7 @@ export function startProcess(command: Command): RunningProcess {
     exited,
     saidReady: new Promise((resolve) => {
       child.on('message', (message) => {
-        if (typeof message === 'object' && 'type' in message && message.type === 'ready') resolve();
+        if (message === 'ready' || (typeof message === 'object' && 'type' in message && message.type === 'ready')) resolve();
       });
     }),
     signal: (signal) => void child.kill(signal),

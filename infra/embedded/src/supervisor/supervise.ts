@@ -27,7 +27,7 @@ export interface ChildSpec extends Command {
   readonly name: string;
   /**
    * Resolves when the child serves. It is called once for each start and must end soon after `signal` aborts (the child died, or the
-   * deadline passed); what it throws counts as a failed start. `'ipc'` waits for the message `{ type: 'ready' }` from the child.
+   * deadline passed); what it throws counts as a failed start. `'ipc'` waits for the child to say so; see `Command.ipc`.
    */
   readonly ready: 'ipc' | ((signal: AbortSignal) => Promise<void>);
   /** A child that is not ready by then is killed and counts as a quick death. @default 60000 */
