@@ -8,6 +8,7 @@ import {
   type TransactionalProducerOptions,
 } from '../port.js';
 import { partitionOf } from '../partitioner.js';
+import { backoffMs } from '../backoff.js';
 import { persist } from './persist.js';
 import { BrokerError, Code, codeOf, isConnectionError, isTransient, kafkaError } from './broker-errors.js';
 import type { Cluster } from './cluster.js';
@@ -262,8 +263,13 @@ export class TransactionWriter implements TransactionalProducer {
 
   /** Asks the coordinator until it answers; it refuses for a moment while it still finishes the transaction before. */
   async #atCoordinator<T>(step: string, forMs: number, ask: (broker: Broker) => Promise<T>): Promise<T> {
-    return persist({ doing: `transaction ${this.transactionalId}: ${step}`, forMs, signal: this.#cluster.signal }, () =>
+    return persist({ doing: `transaction ${this.transactionalId}: ${step}`, forMs, pauseMs, signal: this.#cluster.signal }, () =>
       this.#cluster.atCoordinator('transaction', this.transactionalId, ask),
     );
   }
 }
+
+/** The transaction before takes a fraction of a millisecond to finish after its answer: ask again at once, then each millisecond or two. */
+const pauseMs = (n: number, thrown: unknown): number =>
+  codeOf(thrown) === Code.CONCURRENT_TRANSACTIONS ? Math.min(Math.max(0, n - IMMEDIATE_RETRIES), 20) : backoffMs(n);
+const IMMEDIATE_RETRIES = 2;
