@@ -130,7 +130,7 @@ describe('kill -9 of a replica', () => {
       const { url } = await startSchemaRegistry({ kafka, port: 0, topic: ${JSON.stringify(topic)} });
       console.log(url);`;
     const child = spawn(process.execPath, ['--input-type=module', '--eval', program], { stdio: ['ignore', 'pipe', 'inherit'] });
-    open.push({ close: async () => void (child.exitCode === null && child.signalCode === null && child.kill('SIGKILL')) });
+    open.push({ close: async () => Promise.resolve(void child.kill('SIGKILL')) });
     const [line] = (await once(child.stdout, 'data')) as [Buffer];
     return { child, api: apiOf(line.toString().trim()) };
   }

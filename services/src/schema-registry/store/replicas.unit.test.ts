@@ -1,4 +1,4 @@
-import { createMemoryCluster, type BrokenCommit, type Kafka, type MemoryCluster } from '@spool/streams';
+import { createMemoryCluster, type BrokenCommit, type Kafka, type MemoryCluster, type Reader, type ReaderOptions } from '@spool/streams';
 import { startSchemaRegistry, type RunningSchemaRegistry, type SchemaRegistryOptions } from '../start.js';
 import { apiOf, eventually, recordOf, type Api } from '../testing/api.js';
 import { registerTogether } from '../testing/together.js';
@@ -54,6 +54,27 @@ function slow(kafka: Kafka, fenced: { count: number }): Kafka {
   };
 }
 
+/** A replica that hears of everything late. */
+function lagging(kafka: Kafka, delayMs: number): Kafka {
+  const delayed = async (options?: ReaderOptions): Promise<Reader> => {
+    const reader = await kafka.reader(options);
+    return {
+      assign: (partition, from) => reader.assign(partition, from),
+      unassign: (partition) => reader.unassign(partition),
+      pause: (partition) => reader.pause(partition),
+      resume: (partition) => reader.resume(partition),
+      close: () => reader.close(),
+      [Symbol.asyncDispose]: () => reader.close(),
+      fetch: async () => {
+        const slices = await reader.fetch();
+        await new Promise((resolve) => setTimeout(resolve, delayMs));
+        return slices;
+      },
+    };
+  };
+  return { ...slow(kafka, { count: 0 }), reader: delayed };
+}
+
 async function append(records: readonly (readonly [key: object, value: object | null])[]): Promise<void> {
   const kafka = connect();
   await kafka.admin.ensureTopics([{ name: topic, partitions: 1, cleanup: 'compact', retentionMs: -1 }]);
@@ -64,23 +85,20 @@ async function append(records: readonly (readonly [key: object, value: object | 
 }
 
 describe('two replicas', () => {
-  it('register two hundred schemas at once, same and different: one id each, no id twice, no version lost', async () => {
+  it('register the same and different schemas at once: one id each, no id twice, no version lost', async () => {
     const fenced = { count: 0 };
     const replicas = [await start({ kafka: slow(connect(), fenced) }), await start({ kafka: slow(connect(), fenced) })] as const;
-    await registerTogether(replicas[0].api, replicas[1].api, 200);
+    await registerTogether(replicas[0].api, replicas[1].api, 60);
     expect(fenced.count).toBeGreaterThan(0);
   }, 60_000);
 
-  it('answer refusals on the newest state, not on what the slower one has read', async () => {
-    const [a, b] = [await start(), await start()];
-    for (let round = 0; round < 20; round++) {
-      const subject = `s${round}`;
-      await a.api.register(subject, '"int"');
-      await b.api.put(`/config/${subject}`, { compatibility: 'NONE' });
-      await a.api.register(subject, '"string"');
-      expect((await b.api.delete(`/subjects/${subject}`)).body).toEqual([1, 2]);
-      expect((await a.api.delete(`/subjects/${subject}?permanent=true`)).body).toEqual([1, 2]);
-    }
+  it('refuse on the newest state, not on the one that the slower has read', async () => {
+    const [quick, late] = [await start(), await start({ kafka: lagging(connect(), 300) })];
+    expect(await late.api.register('s', '"int"')).toBe(1); // it holds the lock from here on, as far as it knows
+    await quick.api.put('/config/s', { compatibility: 'NONE' });
+    expect(await late.api.register('s', '"string"')).toBe(2);
+    expect((await quick.api.delete('/subjects/s')).body).toEqual([1, 2]);
+    expect((await late.api.delete('/subjects/s?permanent=true')).body).toEqual([1, 2]);
   });
 });
 
@@ -117,20 +135,18 @@ describe('a restart', () => {
   });
 
   it('gives no id out again whose schema was deleted for good, even when the log has forgotten it', async () => {
-    const [first, other] = [await start(), await start()];
+    const first = await start();
     await first.api.register('s', '"int"');
-    await other.api.register('t', '"long"');
-    await other.api.delete('/subjects/t');
-    await other.api.delete('/subjects/t?permanent=true');
-    await first.api.register('s', '"int"');
-    await first.api.put('/config', { compatibility: 'FULL' });
+    await first.api.register('t', '"long"');
+    await first.api.delete('/subjects/t');
+    await first.api.delete('/subjects/t?permanent=true');
     await first.close();
-    await other.close();
     cluster.compact(topic);
-    const again = await start();
+    const second = await start(); // writes a marker over the one that told
+    await second.close();
     cluster.compact(topic);
-    await again.close();
     const third = await start();
+    expect((await third.api.get('/schemas?deleted=true')).body).toHaveLength(1);
     expect(await third.api.register('u', '"bytes"')).toBe(3);
   });
 });
@@ -155,7 +171,7 @@ describe('a topic that a Confluent registry wrote', () => {
       ],
     ]);
     const warnings: string[] = [];
-    const { api } = await start({ log: (level, message) => void (level === 'warn' && warnings.push(message)) });
+    const { api } = await start({ log: (level, message) => (level === 'warn' ? warnings.push(message) : 0) });
     expect((await api.get('/subjects')).body).toEqual(['p', 's']);
     expect((await api.get('/config')).body).toEqual({ compatibilityLevel: 'FULL' });
     expect((await api.get('/schemas/ids/6')).body).toEqual({ schemaType: 'PROTOBUF', schema: 'syntax = "proto3";' });
@@ -182,7 +198,7 @@ describe('bounds', () => {
       ...slow(kafka, { count: 0 }),
       transactionalProducer: (options) => (away ? Promise.reject(new Error('no broker')) : kafka.transactionalProducer(options)),
     };
-    const { api } = await start({ kafka: flaky, writeTimeoutMs: 300 });
+    const { api } = await start({ kafka: flaky, writeTimeoutMs: 300, random: () => 0.05 });
     away = true;
     const answer = await api.post('/subjects/s/versions', { schema: '"int"' });
     expect([answer.status, answer.body]).toEqual([500, { error_code: 50002, message: expect.stringContaining('no broker') as string }]);

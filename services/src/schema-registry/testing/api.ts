@@ -49,7 +49,8 @@ export const recordOf = (name: string, fields: readonly string[], withDefaults =
 export async function eventually(check: () => Promise<void>): Promise<void> {
   for (const deadline = Date.now() + 10_000; ; await new Promise((resolve) => setTimeout(resolve, 10))) {
     try {
-      return await check();
+      await check();
+      return;
     } catch (error) {
       if (Date.now() > deadline) throw error;
     }
