@@ -368,7 +368,10 @@ function restoreSources(
         if (!key.startsWith(outcomePrefix)) return;
         const id = key.slice(outcomePrefix.length);
         const known = table<CommandOutcome>(outcomeTable);
-        if (record.value === null) return known.delete(id);
+        if (record.value === null) {
+          known.delete(id);
+          return;
+        }
         const outcome = await outcomeDecoder.decode(record.value);
         known.put(id, outcome);
         table<readonly string[]>(expiryTable).put(expiryKey(outcome.at, record.offset), [id]);

@@ -160,7 +160,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     sent: SendOptions,
   ) => {
     const encoder = await codec.encoder(topic, schema);
-    const value = encoder.encode(payload as never);
+    const value = encoder.encode(payload);
     const meta = { ...sharedMeta(sent), ...(sent.expectedVersion === undefined ? {} : { expectedVersion: sent.expectedVersion }) };
     return { topic, key: aggregateId, type, id: sent.commandId ?? randomUUID(), value, timeoutMs: sent.timeoutMs, meta };
   };

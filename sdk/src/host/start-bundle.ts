@@ -26,6 +26,8 @@ export interface BundleConfig {
   readonly now?: () => number;
   /** How long outcomes are kept for repeated commands, in milliseconds. @default 24 hours */
   readonly outcomeRetentionMs?: number;
+  /** Requests of its own gateway in flight; more are refused with OVERLOADED. @default 2048 */
+  readonly maxInFlight?: number;
 }
 
 export interface RunningBundle extends AsyncDisposable {
@@ -92,7 +94,8 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
     const onError = (error: unknown): void => log('warn', 'a record of the platform was passed over', { error: String(error) });
     const registry = await openRegistry({ kafka, codec, topics, onError });
     const pool = await openReplies({ kafka, codec, topic: topics.replies(id), slot: slotOf(instance.id), now, onError });
-    const gateway = createGateway({ codec, topics, producer: instance.producer, replies: pool, registry, source: id, now });
+    const limit = config.maxInFlight === undefined ? {} : { maxInFlight: config.maxInFlight };
+    const gateway = createGateway({ codec, topics, producer: instance.producer, replies: pool, registry, source: id, now, ...limit });
     await announce(instance, JSON.stringify(descriptor));
     const invokers = Promise.all(of('invoker').map((invoker) => runInvoker(invoker, instance, gateway, stop.signal))).then(() => undefined);
     invokers.catch(() => undefined);

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { SpoolError, toSpoolError } from '@spool/schemas';
 import { offset, type Assignment, type Kafka, type Membership, type Offset, type Reader, type TopicPartition } from '../kafka/port.js';
 import { partitionKey } from '../store/store.js';
@@ -25,6 +26,8 @@ export interface RunningProcessor extends AsyncDisposable {
 }
 
 const advisoryCommitMs = 1000;
+/** How long a closing processor waits for the groups under way before it leaves its group. */
+const closeGraceMs = 5000;
 
 /** Runs a processor until it is closed. Nothing that a handler or the broker does ends it: it backs off and goes on. */
 export async function runProcessor(definition: ProcessorDefinition, options: ProcessorOptions): Promise<RunningProcessor> {
@@ -120,7 +123,9 @@ class Processor implements RunningProcessor {
   async #close(): Promise<void> {
     clearInterval(this.#committer);
     this.#stop.abort();
-    await Promise.all([...this.#tasks.values()].map((task) => task.quiesce()));
+    // A group that is tried again and again would never end.
+    const quiet = Promise.all([...this.#tasks.values()].map((task) => task.quiesce()));
+    await Promise.race([quiet, sleep(closeGraceMs, undefined, { ref: false })]);
     await this.#commitAdvice();
     await this.#membership?.close();
     await this.#change(() => this.#closeAll());
@@ -148,6 +153,7 @@ class Processor implements RunningProcessor {
 
   /** Eager protocol: all members stop writing, but stores stay open, since most partitions come back to where they were. */
   async #rebalance(): Promise<void> {
+    if (this.#stop.signal.aborted) return; // done by #close
     await Promise.all([...this.#tasks.values()].map((task) => task.quiesce()));
     await this.#commitAdvice();
   }
@@ -253,6 +259,7 @@ class Processor implements RunningProcessor {
 
   /** The group's offsets are advice to outside tools (lag in kcat, KEDA), and the place of processors without a store. */
   async #commitAdvice(): Promise<void> {
+    if (this.definition.commits === 'work') return;
     const due = [...this.#tasks.values()]
       .flatMap((task) => task.status())
       .filter((at) => at.position > 0n && this.#committed.get(partitionKey(at)) !== at.position)

@@ -66,6 +66,11 @@ export interface ProcessorDefinition {
   readonly maxBufferedRecords?: number;
   /** @default 10000 */
   readonly sessionTimeoutMs?: number;
+  /**
+   * Who commits the group's offsets: the engine, lazily, as advice to outside tools; or the work, which keeps them and their metadata for
+   * itself. @default 'engine'
+   */
+  readonly commits?: 'engine' | 'work';
 }
 
 export type ProcessorState = 'starting' | 'restoring' | 'running' | 'paused' | 'replaying' | 'failed' | 'stopped';

@@ -1,4 +1,5 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { SpoolError } from '@spool/schemas';
 import { open, type Database, type RootDatabase } from 'lmdb';
 import { offset, type Offset } from '../kafka/port.js';
@@ -18,7 +19,6 @@ export interface LmdbStoreOptions {
 }
 
 interface StoredCheckpoint {
-  readonly codeVersion: string;
   readonly positions: Readonly<Record<string, string>>;
   readonly epoch: string;
   readonly replay?: {
@@ -31,20 +31,40 @@ interface StoredCheckpoint {
   };
 }
 
-export function openLmdbStore(options: LmdbStoreOptions): Store {
-  const codeVersion = options.codeVersion ?? '1';
+export function openLmdbStore({ path, codeVersion = '1', onRebuild }: LmdbStoreOptions): Store {
+  const unusable = whyUnusable(path, codeVersion);
+  if (unusable !== undefined) {
+    onRebuild?.(unusable);
+    rmSync(path, { recursive: true, force: true });
+  }
+  return openAt(path, codeVersion);
+}
+
+const versionFile = 'code-version';
+/** At the start of each of LMDB's two meta pages, behind the page's own header. */
+const lmdbMagic = 0xbeefc0de;
+const magicOffset = 24;
+
+/** Found out before LMDB maps the file: on one that is not its own it ends the process. */
+function whyUnusable(path: string, codeVersion: string): string | undefined {
+  const file = join(path, 'data.mdb');
+  if (!existsSync(file)) return undefined;
+  const version = existsSync(join(path, versionFile)) ? readFileSync(join(path, versionFile), 'utf8') : 'unknown';
+  if (version !== codeVersion) return `the store was written by version ${version} of the code, this is version ${codeVersion}`;
+  const header = Buffer.alloc(magicOffset + 4);
+  const handle = openSync(file, 'r');
   try {
-    return openAt(options.path, codeVersion);
-  } catch (error) {
-    if (error instanceof SpoolError && error.code === 'DISK_FULL') throw error;
-    options.onRebuild?.(error instanceof Error ? error.message : String(error));
-    rmSync(options.path, { recursive: true, force: true });
-    return openAt(options.path, codeVersion);
+    const read = readSync(handle, header, 0, header.length, 0);
+    if (read === header.length && header.readUInt32LE(magicOffset) === lmdbMagic) return undefined;
+    return `${file} is not an LMDB file`;
+  } finally {
+    closeSync(handle);
   }
 }
 
 function openAt(path: string, codeVersion: string): Store {
   mkdirSync(path, { recursive: true });
+  writeFileSync(join(path, versionFile), codeVersion);
   const root: RootDatabase = guarded(path, () => open({ path, maxDbs: 64, noMemInit: true }));
   const tables = new Map<string, Database<unknown, string>>();
   const table = (name: string): Database<unknown, string> => {
@@ -54,16 +74,12 @@ function openAt(path: string, codeVersion: string): Store {
   };
   const meta = root.openDB<StoredCheckpoint, string>({ name: 'meta' });
   const stored = meta.get('checkpoint');
-  if (stored !== undefined && stored.codeVersion !== codeVersion) {
-    void root.close();
-    throw new Error(`the store was written by version ${stored.codeVersion} of the code, this is version ${codeVersion}`);
-  }
   let checkpoint = stored === undefined ? emptyCheckpoint : fromStored(stored);
   const write = (next: StoreCheckpoint, rows: () => void): void => {
     guarded(path, () =>
       root.transactionSync(() => {
         rows();
-        meta.putSync('checkpoint', toStored(next, codeVersion));
+        meta.putSync('checkpoint', toStored(next));
       }),
     );
     checkpoint = next;
@@ -133,8 +149,7 @@ function guarded<T>(path: string, work: () => T): T {
   }
 }
 
-const toStored = (checkpoint: StoreCheckpoint, codeVersion: string): StoredCheckpoint => ({
-  codeVersion,
+const toStored = (checkpoint: StoreCheckpoint): StoredCheckpoint => ({
   positions: texts(checkpoint.positions),
   epoch: checkpoint.epoch.toString(),
   ...(checkpoint.replay === undefined

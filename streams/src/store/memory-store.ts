@@ -26,7 +26,7 @@ export function createMemoryStore(): Store {
 
 function apply(tables: Map<string, Map<string, unknown>>, name: string, changes: TableChanges): void {
   let table = tables.get(name);
-  if (table === undefined) tables.set(name, (table = new Map()));
+  if (table === undefined) tables.set(name, (table = new Map<string, unknown>()));
   for (const [key, value] of changes) {
     if (value === undefined) table.delete(key);
     else table.set(key, structuredClone(value));

@@ -1,0 +1,37 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { startKafka } from '@spool/embedded';
+import { benchCommands } from './commands/bench.js';
+import { report, toText, type Table } from './report.js';
+
+const suites: Readonly<
+  Record<string, (brokers: readonly string[], quick: boolean, progress: (line: string) => void) => Promise<readonly Table[]>>
+> = {
+  commands: (brokers, quick, progress) =>
+    benchCommands({ brokers, callers: quick ? [1, 64] : [1, 64, 1024, 4096], seconds: quick ? 1 : 4, rounds: quick ? 1 : 3, progress }),
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { json: { type: 'boolean' }, quick: { type: 'boolean' }, help: { type: 'boolean' } },
+});
+const wanted = positionals.length === 0 ? Object.keys(suites) : positionals;
+const unknown = wanted.filter((name) => suites[name] === undefined);
+if (values.help === true || unknown.length > 0) {
+  console.error(
+    `npm run bench -- [${Object.keys(suites).join(' | ')}] [--quick] [--json]${unknown.length > 0 ? `\nno such bench: ${unknown.join(', ')}` : ''}`,
+  );
+  process.exit(unknown.length > 0 ? 2 : 0);
+}
+const dataDir = await mkdtemp(join(tmpdir(), 'spool-bench-kafka-'));
+const kafka = await startKafka({ dataDir, brokers: 1, log: () => undefined });
+try {
+  const tables: Table[] = [];
+  for (const name of wanted) tables.push(...(await suites[name]!(kafka.bootstrap, values.quick === true, (line) => console.error(line))));
+  console.log(values.json === true ? JSON.stringify(report(tables)) : tables.map(toText).join('\n\n'));
+} finally {
+  await kafka.close();
+  await rm(dataDir, { recursive: true, force: true });
+}

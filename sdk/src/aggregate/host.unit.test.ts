@@ -1,0 +1,242 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { SpoolError} from '@spool/schemas';
+import { createCodec, createMemoryRegistry, headerNames, messageHeaders, record, type Codec } from '@spool/schemas';
+import { createMemoryCluster, offset, topicCatalogue, type ConsumedRecord, type Kafka, type MemoryCluster } from '@spool/streams';
+import { bundle } from '../bundle/bundle.js';
+import type { CommandResult } from '../gateway/gateway.js';
+import { startBundle, type RunningBundle } from '../host/start-bundle.js';
+import { aggregate, reject } from './aggregate.js';
+
+const Account = aggregate('Account', {
+  commands: {
+    Open: record('bank.Open', { owner: 'string' }),
+    Deposit: record('bank.Deposit', { amount: 'int' }),
+    Split: record('bank.Split', { into: 'int' }),
+    Crash: record('bank.Crash', {}),
+  },
+  events: {
+    Opened: record('bank.Opened', { owner: 'string', number: 'string' }),
+    Deposited: record('bank.Deposited', { amount: 'int', pad: 'string' }),
+  },
+  initial: () => ({ balance: 0 }),
+  decide: {
+    Open: { requires: 'new', decide: ({ owner }, _, { newId }) => [{ type: 'Opened', data: { owner, number: newId() } }] },
+    Deposit: {
+      requires: 'existing',
+      decide: ({ amount }, { balance }) =>
+        balance + amount < 0 ? reject('OVERDRAWN', `only ${balance} left`) : [{ type: 'Deposited', data: { amount, pad: '' } }],
+    },
+    Split: ({ into }) => Array.from({ length: into }, () => ({ type: 'Deposited' as const, data: { amount: 1, pad: '' } })),
+    Crash: () => {
+      throw new TypeError('a bug');
+    },
+  },
+  evolve: { Opened: (state) => state, Deposited: ({ balance }, { amount }) => ({ balance: balance + amount }) },
+  snapshotEvery: 5,
+});
+
+let cluster: MemoryCluster;
+let kafka: Kafka;
+let codec: Codec;
+let dataDir: string;
+let clock: number;
+const topics = topicCatalogue({ partitions: 1 });
+const open: RunningBundle[] = [];
+
+beforeEach(() => {
+  cluster = createMemoryCluster();
+  kafka = cluster.connect();
+  codec = createCodec({ registry: createMemoryRegistry() });
+  dataDir = mkdtempSync(join(tmpdir(), 'spool-host-'));
+  clock = Date.now();
+});
+afterEach(async () => {
+  for (const each of open.splice(0)) await each.close();
+  await kafka.close();
+  rmSync(dataDir, { recursive: true, force: true });
+});
+
+async function start(instance = 'bank-0', outcomeRetentionMs = 60_000): Promise<RunningBundle> {
+  const running = await startBundle(bundle({ id: 'bank', version: '1.0.0', components: [Account] }), {
+    kafka,
+    codec,
+    topics,
+    instance,
+    dataDir,
+    log: () => undefined,
+    now: () => clock,
+    outcomeRetentionMs,
+  });
+  open.push(running);
+  return running;
+}
+const stop = async (): Promise<void> => {
+  await open.pop()!.close();
+};
+async function log(topic: string): Promise<ConsumedRecord[]> {
+  const [end] = await kafka.admin.offsets(topic);
+  await using reader = await kafka.reader();
+  reader.assign({ topic, partition: 0 }, 'earliest');
+  const records: ConsumedRecord[] = [];
+  for (let next = 0n; next < end!.latest;) {
+    for (const slice of await reader.fetch()) {
+      records.push(...slice.records);
+      next = slice.nextOffset;
+    }
+  }
+  return records;
+}
+const versions = async (): Promise<string[]> =>
+  (await log(topics.events('Account').name)).map(({ key, headers }) => `${key}@${headers[headerNames.aggregateVersion]}`);
+const code = async (pending: Promise<CommandResult>): Promise<string> =>
+  pending.then(
+    ({ status }) => status,
+    (error: unknown) => (error as SpoolError).code,
+  );
+
+describe('an aggregate host', () => {
+  it('appends several events of one command at once, with versions, ids and their cause (Evento defects 1 and 2)', async () => {
+    const { gateway } = await start();
+    await gateway.send(Account, 'Open', 'a', { owner: 'x' }, { commandId: 'c1' });
+    const result = await gateway.send(Account, 'Split', 'a', { into: 3 }, { commandId: 'c2', correlationId: 'flow' });
+    expect(result).toMatchObject({
+      status: 'applied',
+      version: 4,
+      events: [2, 3, 4].map((version, index) => ({ id: `c2/${index}`, type: 'Deposited', version })),
+    });
+    const [, second] = await log(topics.events('Account').name);
+    expect(Object.fromEntries(Object.entries(second!.headers).map(([name, value]) => [name, value.toString()]))).toMatchObject({
+      ce_id: 'c2/0',
+      ce_type: 'Deposited',
+      ce_source: 'bank/Account',
+      ce_subject: 'a',
+      correlationid: 'flow',
+      causationid: 'c2',
+      aggregateversion: '2',
+    });
+  });
+
+  it('refuses by the domain, by existence and by version, and writes no event', async () => {
+    const { gateway } = await start();
+    await gateway.send(Account, 'Open', 'a', { owner: 'x' });
+    await expect(gateway.send(Account, 'Deposit', 'a', { amount: -1 })).rejects.toMatchObject({
+      code: 'REJECTED',
+      facts: { reason: 'OVERDRAWN' },
+      message: 'only 0 left',
+    });
+    await expect(gateway.send(Account, 'Open', 'a', { owner: 'x' })).rejects.toMatchObject({
+      code: 'REJECTED',
+      facts: { reason: 'ALREADY_EXISTS' },
+    });
+    await expect(gateway.send(Account, 'Deposit', 'b', { amount: 1 })).rejects.toMatchObject({
+      code: 'REJECTED',
+      facts: { reason: 'DOES_NOT_EXIST' },
+    });
+    await expect(gateway.send(Account, 'Deposit', 'a', { amount: 1 }, { expectedVersion: 7 })).rejects.toMatchObject({
+      code: 'VERSION_CONFLICT',
+      facts: { actualVersion: 1 },
+    });
+    expect(await code(gateway.send(Account, 'Deposit', 'a', { amount: 1 }, { expectedVersion: 1 }))).toBe('applied');
+    expect(await versions()).toEqual(['a@1', 'a@2']);
+  });
+
+  it('lets only one of many commands with the same expected version through', async () => {
+    const { gateway } = await start();
+    await gateway.send(Account, 'Open', 'a', { owner: 'x' });
+    const outcomes = await Promise.all(
+      Array.from({ length: 20 }, () => code(gateway.send(Account, 'Deposit', 'a', { amount: 1 }, { expectedVersion: 1 }))),
+    );
+    expect(outcomes.filter((each) => each === 'applied')).toHaveLength(1);
+    expect(outcomes.filter((each) => each === 'VERSION_CONFLICT')).toHaveLength(19);
+  });
+
+  it('gives a repeated command its recorded outcome, a rejection too, after a restart and the loss of its disk (Evento defect 10)', async () => {
+    const first = await start();
+    await first.gateway.send(Account, 'Open', 'a', { owner: 'x' }, { commandId: 'c1' });
+    const applied = await first.gateway.send(Account, 'Split', 'a', { into: 2 }, { commandId: 'c2' });
+    expect(await code(first.gateway.send(Account, 'Deposit', 'a', { amount: -9 }, { commandId: 'c3' }))).toBe('REJECTED');
+    await stop();
+    rmSync(dataDir, { recursive: true, force: true });
+    const second = await start('bank-1');
+    const repeated = await second.gateway.send(Account, 'Split', 'a', { into: 2 }, { commandId: 'c2' });
+    expect(repeated).toMatchObject({ status: 'duplicate', version: applied.version, events: applied.events });
+    await second.gateway.send(Account, 'Split', 'a', { into: 20 });
+    expect(await code(second.gateway.send(Account, 'Deposit', 'a', { amount: -9 }, { commandId: 'c3' }))).toBe('REJECTED');
+    expect((await versions()).slice(0, 4)).toEqual(['a@1', 'a@2', 'a@3', 'a@4']);
+  });
+
+  it('forgets outcomes when their time has passed, on the topic too', async () => {
+    const { gateway } = await start('bank-0', 1000);
+    await gateway.send(Account, 'Split', 'a', { into: 1 }, { commandId: 'c1' });
+    expect(await code(gateway.send(Account, 'Split', 'a', { into: 1 }, { commandId: 'c1' }))).toBe('duplicate');
+    clock += 2000;
+    await gateway.send(Account, 'Split', 'b', { into: 1 });
+    expect(await code(gateway.send(Account, 'Split', 'a', { into: 1 }, { commandId: 'c1' }))).toBe('applied');
+    const tombstones = (await log(topics.snapshots('Account').name))
+      .filter(({ value }) => value === null)
+      .map(({ key }) => key!.toString());
+    expect(tombstones).toContain('o/c1');
+  });
+
+  it('executes no command after its deadline (Evento defect 9)', async () => {
+    const { gateway } = await start();
+    const producer = await kafka.producer();
+    const topic = topics.commands('Account').name;
+    const encoder = await codec.encoder(topic, Account.commands.Split);
+    const headers = messageHeaders({ id: 'late', type: 'Split', deadline: clock - 1 });
+    await producer.send({ topic, key: 'a', value: encoder.encode({ into: 1 }), headers });
+    await gateway.send(Account, 'Split', 'b', { into: 1 });
+    expect(await versions()).toEqual(['b@1']);
+  });
+
+  it('answers a bug in decide with an error, and goes on with the aggregate', async () => {
+    const { gateway } = await start();
+    expect(await code(gateway.send(Account, 'Crash', 'a', {}))).toBe('INTERNAL');
+    expect(await code(gateway.send(Account, 'Split', 'a', { into: 1 }))).toBe('applied');
+  });
+
+  it('refuses a command whose events Kafka would not take, and goes on', async () => {
+    const { gateway } = await start();
+    expect(await code(gateway.send(Account, 'Split', 'a', { into: 400_000 }))).toBe('RECORD_TOO_LARGE');
+    expect(await code(gateway.send(Account, 'Split', 'a', { into: 1 }))).toBe('applied');
+  });
+
+  it.each(['committed', 'aborted', 'open'] as const)(
+    'resolves a commit whose outcome was lost (it was %s): a retry answers once',
+    async (ending) => {
+      const { gateway } = await start();
+      await gateway.send(Account, 'Split', 'a', { into: 1 });
+      cluster.breakCommit('bank.Account-1.default.0', ending);
+      // The owner reads back what became of it; the caller hears of it by the retry at the latest.
+      const first = await code(gateway.send(Account, 'Split', 'a', { into: 1 }, { commandId: 'c', timeoutMs: 3000 }));
+      expect(['applied', 'duplicate', 'INDETERMINATE']).toContain(first);
+      expect(['applied', 'duplicate']).toContain(await code(gateway.send(Account, 'Split', 'a', { into: 1 }, { commandId: 'c' })));
+      await gateway.send(Account, 'Split', 'a', { into: 1 });
+      expect(await versions()).toEqual(['a@1', 'a@2', 'a@3']);
+    },
+  );
+
+  it('restores from snapshots and the tail of the events, not from the beginning', async () => {
+    const first = await start();
+    for (let n = 0; n < 4; n++) await first.gateway.send(Account, 'Split', 'a', { into: 3 });
+    await stop();
+    const snapshots = (await log(topics.snapshots('Account').name)).filter(({ key }) => key!.toString() === 's/a');
+    expect(snapshots.length).toBeGreaterThan(0);
+    rmSync(dataDir, { recursive: true, force: true });
+    // Without the events that the snapshot covers, as if they had never been.
+    cluster.truncate({ topic: topics.events('Account').name, partition: 0 }, offset(11));
+    const { gateway } = await start('bank-1');
+    expect((await gateway.send(Account, 'Split', 'a', { into: 1 }, { expectedVersion: 12 })).version).toBe(13);
+  });
+
+  it('parks what is no command, and handles those behind it', async () => {
+    const { gateway } = await start();
+    const producer = await kafka.producer();
+    await producer.send({ topic: topics.commands('Account').name, key: 'a', value: Buffer.from('not a command') });
+    expect(await code(gateway.send(Account, 'Split', 'b', { into: 1 }))).toBe('applied');
+    const letters = await log(topics.deadLetters('bank.Account-1.default').name);
+    expect(letters.map(({ value, headers }) => `${value} ${headers['dlq-code']}`)).toEqual(['not a command INVALID_REQUEST']);
+  });
+});

@@ -1,0 +1,153 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { offset } from '../kafka/port.js';
+import { openLmdbStore } from './lmdb-store.js';
+import { createMemoryStore } from './memory-store.js';
+import { stage } from './staged.js';
+import { emptyCheckpoint, type Store, type StoreCheckpoint, type TableChanges } from './store.js';
+
+const folders: string[] = [];
+const folder = (): string => {
+  const path = mkdtempSync(join(tmpdir(), 'spool-store-'));
+  folders.push(path);
+  return path;
+};
+afterAll(() => folders.forEach((path) => rmSync(path, { recursive: true, force: true })));
+
+const changes = (rows: Record<string, unknown>, name = 'rows'): ReadonlyMap<string, TableChanges> =>
+  new Map([[name, new Map(Object.entries(rows))]]);
+const at = (position: number): StoreCheckpoint => ({ ...emptyCheckpoint, positions: new Map([['evt.A-0', offset(position)]]) });
+
+describe.each<[string, () => Store]>([
+  ['memory', createMemoryStore],
+  ['LMDB', () => openLmdbStore({ path: folder() })],
+])('a store: %s', (_, open) => {
+  it('keeps rows and checkpoint of a commit together', async () => {
+    await using store = open();
+    store.commit(changes({ a: { n: 1 }, b: { n: 2 } }), at(7));
+    store.commit(changes({ a: undefined }), at(9));
+    expect([store.get('rows', 'a'), store.get('rows', 'b'), store.count('rows')]).toEqual([undefined, { n: 2 }, 1]);
+    expect(store.checkpoint.positions.get('evt.A-0')).toBe(9n);
+  });
+
+  it('gives rows in the byte order of their keys, within bounds, either way', async () => {
+    await using store = open();
+    store.commit(changes({ a: 1, 'a/b': 2, b: 3, é: 4, '😀': 5, '｡': 6 }), emptyCheckpoint);
+    const keys = (options?: Parameters<Store['range']>[1]) => [...store.range('rows', options)].map(([key]) => key);
+    expect(keys()).toEqual(['a', 'a/b', 'b', 'é', '｡', '😀']);
+    expect(keys({ from: 'a/b', to: 'é' })).toEqual(['a/b', 'b']);
+    expect(keys({ from: 'a/b', to: 'é', reverse: true })).toEqual(['b', 'a/b']);
+    expect(keys({ to: 'c', reverse: true, limit: 2 })).toEqual(['b', 'a/b']);
+  });
+
+  it('empties every table with the checkpoint of a rewind', async () => {
+    await using store = open();
+    store.commit(changes({ a: 1 }), at(5));
+    store.commit(changes({ x: 1 }, 'others'), at(6));
+    store.clear({ ...at(0), epoch: 3n });
+    expect([store.count('rows'), store.count('others'), store.checkpoint.epoch]).toEqual([0, 0, 3n]);
+    expect(store.checkpoint.positions.get('evt.A-0')).toBe(0n);
+  });
+
+  it('does not share what it holds with whoever wrote it', async () => {
+    await using store = open();
+    const row = { list: [1] };
+    store.commit(changes({ a: row }), emptyCheckpoint);
+    row.list.push(2);
+    expect(store.get('rows', 'a')).toEqual({ list: [1] });
+  });
+
+  it('reads staged rows as a plain map would, whatever is staged on whatever is stored', async () => {
+    const key = fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f');
+    const rows = fc.dictionary(key, fc.option(fc.integer(), { nil: undefined }), { noNullPrototype: true });
+    const range = fc.record({ from: key, to: key, limit: fc.nat(5), reverse: fc.boolean() }, { requiredKeys: [] });
+    await fc.assert(
+      fc.asyncProperty(rows, rows, range, async (stored, written, options) => {
+        await using store = open();
+        store.commit(changes(stored), emptyCheckpoint);
+        const staged = stage(store).table<number>('rows');
+        const model = new Map(Object.entries(stored).filter(([, value]) => value !== undefined));
+        for (const [name, value] of Object.entries(written)) {
+          if (value === undefined) {
+            staged.delete(name);
+            model.delete(name);
+          } else {
+            staged.put(name, value);
+            model.set(name, value);
+          }
+        }
+        const { from = '', to = 'z', limit = 10, reverse = false } = options;
+        const wanted = [...model].filter(([name]) => name >= from && name < to).sort(([a], [b]) => (a < b ? -1 : 1));
+        if (reverse) wanted.reverse();
+        expect([...staged.range(options)]).toEqual(wanted.slice(0, limit));
+      }),
+      { numRuns: 60 },
+    );
+  });
+});
+
+describe('staged writes', () => {
+  it('go back to a mark without losing what was staged before it', () => {
+    const store = createMemoryStore();
+    const staged = stage(store);
+    const rows = staged.table<number>('rows');
+    rows.put('a', 1);
+    const mark = staged.mark();
+    rows.put('a', 2);
+    rows.put('b', 2);
+    staged.undo(mark);
+    staged.commit(emptyCheckpoint);
+    expect([store.get('rows', 'a'), store.get('rows', 'b')]).toEqual([1, undefined]);
+  });
+
+  it('leave nothing in the store when they are discarded', () => {
+    const store = createMemoryStore();
+    const staged = stage(store);
+    staged.table<number>('rows').put('a', 1);
+    staged.discard();
+    staged.commit(emptyCheckpoint);
+    expect(store.count('rows')).toBe(0);
+  });
+});
+
+describe('an LMDB store', () => {
+  it('is there again after it was closed', async () => {
+    const path = folder();
+    const replay = {
+      id: 'r',
+      state: 'running' as const,
+      starts: new Map([['t-0', offset(1)]]),
+      targets: new Map([['t-0', offset(9)]]),
+      startedAt: 5,
+      records: 3,
+    };
+    await using first = openLmdbStore({ path });
+    first.commit(changes({ a: 1 }), { ...at(4), epoch: 12n, replay });
+    await first.close();
+    await using second = openLmdbStore({ path });
+    expect(second.get('rows', 'a')).toBe(1);
+    expect(second.checkpoint).toEqual({ ...at(4), epoch: 12n, replay });
+  });
+
+  it('is thrown away and rebuilt when another version of the code wrote it', async () => {
+    const path = folder();
+    const first = openLmdbStore({ path, codeVersion: '1' });
+    first.commit(changes({ a: 1 }), at(4));
+    await first.close();
+    const reasons: string[] = [];
+    await using second = openLmdbStore({ path, codeVersion: '2', onRebuild: (reason) => reasons.push(reason) });
+    expect([second.count('rows'), second.checkpoint.positions.size]).toEqual([0, 0]);
+    expect(reasons).toEqual([expect.stringContaining('version 1')]);
+  });
+
+  it('is thrown away and rebuilt when its file is not one', async () => {
+    const path = folder();
+    writeFileSync(join(path, 'data.mdb'), Buffer.alloc(40_960, 'no database'));
+    const reasons: string[] = [];
+    await using store = openLmdbStore({ path, onRebuild: (reason) => reasons.push(reason) });
+    store.commit(changes({ a: 1 }), at(4));
+    expect([store.get('rows', 'a'), reasons.length]).toEqual([1, 1]);
+  });
+});
