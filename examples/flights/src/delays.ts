@@ -1,0 +1,71 @@
+import { doc, record } from '@spool/schemas';
+import { projection, projector, table } from '@spool/sdk';
+import { Flight } from './flight.js';
+
+/** The arrivals at an airport, or on a route. */
+interface DelayRow {
+  readonly arrivals: number;
+  readonly totalDelayMinutes: number;
+  readonly worstDelayMinutes: number;
+}
+
+/** The read model: every arrival counts for the airport it arrives at and for its route. Early ones count as negative delay. */
+export const FlightDelays = projector('FlightDelays', {
+  description: 'Adds up the delays of arrivals, for each airport of destination and for each route.',
+  of: Flight,
+  tables: { airports: table<DelayRow>(), routes: table<DelayRow>() },
+  on: {
+    FlightArrived({ origin, destination, delayMinutes }, { airports, routes }) {
+      airports.put(destination, withArrival(airports.get(destination), delayMinutes));
+      const route = routeKey(origin, destination);
+      routes.put(route, withArrival(routes.get(route), delayMinutes));
+    },
+  },
+});
+
+const figures = {
+  arrivals: doc('Flights that have arrived.', 'int'),
+  averageDelayMinutes: doc('Mean over all arrivals; early ones count as negative.', 'double'),
+  worstDelayMinutes: doc('Of the latest arrival; negative when all were early.', 'int'),
+};
+const route = { origin: 'string', destination: 'string' } as const;
+
+/** Answers from the read model. An airport or a route without arrivals is not found. */
+export const Delays = projection('Delays', {
+  description: 'How late flights arrive.',
+  reads: FlightDelays,
+  queries: {
+    AirportDelays: {
+      request: record('flights.AirportDelays', { airport: doc('IATA code of the airport of destination.', 'string') }),
+      view: record('flights.AirportDelaysView', { airport: 'string', ...figures }),
+    },
+    RouteDelays: {
+      request: record('flights.RouteDelays', route),
+      view: record('flights.RouteDelaysView', { ...route, ...figures }),
+    },
+  },
+  answer: {
+    AirportDelays({ airport }, { airports }) {
+      const row = airports.get(airport);
+      return row && { airport, ...figuresOf(row) };
+    },
+    RouteDelays({ origin, destination }, { routes }) {
+      const row = routes.get(routeKey(origin, destination));
+      return row && { origin, destination, ...figuresOf(row) };
+    },
+  },
+});
+
+const routeKey = (origin: string, destination: string): string => `${origin}-${destination}`;
+
+const withArrival = (row: DelayRow | undefined, delayMinutes: number): DelayRow => ({
+  arrivals: (row?.arrivals ?? 0) + 1,
+  totalDelayMinutes: (row?.totalDelayMinutes ?? 0) + delayMinutes,
+  worstDelayMinutes: Math.max(row?.worstDelayMinutes ?? delayMinutes, delayMinutes),
+});
+
+const figuresOf = ({ arrivals, totalDelayMinutes, worstDelayMinutes }: DelayRow) => ({
+  arrivals,
+  averageDelayMinutes: totalDelayMinutes / arrivals,
+  worstDelayMinutes,
+});
