@@ -14,16 +14,16 @@ export interface FullName {
 }
 export const fullName = ({ name, namespace }: FullName) => (namespace === '' ? name : `${namespace}.${name}`);
 
-export interface PrimitiveSchema {
+interface PrimitiveSchema {
   readonly kind: PrimitiveKind;
   readonly props: Props;
 }
-export interface ArraySchema {
+interface ArraySchema {
   readonly kind: 'array';
   readonly items: Schema;
   readonly props: Props;
 }
-export interface MapSchema {
+interface MapSchema {
   readonly kind: 'map';
   readonly values: Schema;
   readonly props: Props;

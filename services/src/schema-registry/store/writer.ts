@@ -65,7 +65,10 @@ export class Writer {
   #alone = false;
   #lastProblem = '';
   #running: Promise<void> | undefined;
+  /** Takes no more writes. */
   #closed = false;
+  /** Works off no more writes either. */
+  #ended = false;
 
   constructor(
     private readonly tail: Tail,
@@ -119,17 +122,19 @@ export class Writer {
     const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, timeoutMs)));
     await Promise.race([this.#running, late]);
     clearTimeout(timer);
+    this.#ended = true;
     for (const item of this.#queue) item.settle({ error: storeFailed('The registry is shutting down') });
     this.#release();
   }
 
   async #work(): Promise<void> {
-    for (let failures = 0; this.#queue.length > 0;) {
+    for (let failures = 0; this.#queue.length > 0 && !this.#ended;) {
       try {
         await this.#hold();
         const batch = this.#decide();
         if (batch !== undefined) await this.#commit(batch);
         failures = 0;
+        this.#lastProblem = '';
       } catch (error) {
         this.#lastProblem = error instanceof Error ? error.message : String(error);
         this.options.log('warn', `a write to the schema topic has to be repeated: ${this.#lastProblem}`);
@@ -150,6 +155,7 @@ export class Writer {
     const { kafka, topic, transactionalId } = this.options;
     if (this.#producer === undefined) {
       this.#producer = await kafka.transactionalProducer({ transactionalId, timeoutMs: 10_000 });
+      if (this.#ended) throw storeFailed('The registry has shut down');
       // Read first, so that the marker carries the highest id; then prove by the marker that the end was reached under the lock.
       const end = (await kafka.admin.offsets(topic)).find(({ partition }) => partition === 0);
       await this.#read(BigInt(end?.latest ?? 0n) - 1n);

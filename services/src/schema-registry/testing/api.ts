@@ -35,7 +35,7 @@ export function apiOf(url: string): Api {
   };
 }
 
-export const textOf = (schema: unknown) => (typeof schema === 'string' ? schema : JSON.stringify(schema));
+const textOf = (schema: unknown) => (typeof schema === 'string' ? schema : JSON.stringify(schema));
 
 /** A record of int fields; `default` gives each a default. */
 export const recordOf = (name: string, fields: readonly string[], withDefaults = false) =>
