@@ -2,36 +2,51 @@ import { pacer } from './pacer.js';
 
 const running = new AbortController().signal;
 
-/** When each of so many calls at one moment gets its turn, by a clock that the test sets. */
-async function turns(take: (signal: AbortSignal) => Promise<void>, count: number): Promise<number[]> {
-  const began = performance.now();
-  return Promise.all(Array.from({ length: count }, () => take(running).then(() => performance.now() - began)));
+/** A clock that the test sets, and how long each call slept. */
+function fakeClock() {
+  const slept: number[] = [];
+  const clock = {
+    at: 1_000,
+    slept,
+    now: () => clock.at,
+    sleep: (ms: number): Promise<void> => {
+      slept.push(ms);
+      return Promise.resolve();
+    },
+  };
+  return clock;
 }
 
 describe('the pacer', () => {
   it('gives turns at the rate, in the order of the calls', async () => {
-    const at = await turns(pacer(200), 5);
-    // Timers may be late, by whole milliseconds; they are not early by more than their rounding.
-    at.forEach((ms, index) => expect(ms).toBeGreaterThan(index * 5 - 1.5));
-    expect(at).toEqual(at.toSorted((one, other) => one - other));
+    const clock = fakeClock();
+    const turn = pacer(200, clock);
+    for (let call = 0; call < 4; call += 1) await turn(running);
+    expect(clock.slept).toEqual([5, 10, 15]);
   });
 
   it('does not make up for a stall in a burst', async () => {
-    let clock = 0;
-    const take = pacer(100, () => clock);
-    await take(running);
-    clock = 10_000;
-    const stopped = new AbortController();
-    await take(running);
-    const next = take(stopped.signal);
-    stopped.abort();
-    await expect(next).rejects.toThrow('aborted');
+    const clock = fakeClock();
+    const turn = pacer(200, clock);
+    await turn(running);
+    clock.at += 60_000;
+    for (let call = 0; call < 3; call += 1) await turn(running);
+    expect(clock.slept).toEqual([5, 10]);
   });
 
   it('sets no limit at 0', async () => {
-    const take = pacer(0, () => {
-      throw new Error('no clock is needed');
-    });
-    await turns(take, 1000);
+    const clock = fakeClock();
+    const turn = pacer(0, clock);
+    for (let call = 0; call < 1_000; call += 1) await turn(running);
+    expect(clock.slept).toEqual([]);
+  });
+
+  it('ends a wait when it is told to', async () => {
+    const stop = new AbortController();
+    const turn = pacer(0.001);
+    await turn(stop.signal);
+    const waiting = turn(stop.signal);
+    stop.abort();
+    await expect(waiting).rejects.toThrow('aborted');
   });
 });
