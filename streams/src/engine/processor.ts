@@ -51,6 +51,8 @@ class Processor implements RunningProcessor {
   /** Opening and closing of tasks, one after the other. */
   #changes: Promise<void> = Promise.resolve();
   readonly #waiters = new Set<() => void>();
+  /** How often partitions were lost without notice, or given up: what was opened before may commit no more. */
+  #losses = 0;
 
   constructor(
     private readonly definition: ProcessorDefinition,
@@ -72,8 +74,16 @@ class Processor implements RunningProcessor {
         topics: definition.sources,
         ...(definition.sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs: definition.sessionTimeoutMs }),
         onRebalance: () => this.#rebalance(),
-        onAssigned: (assignment) => this.#assigned(assignment),
-        onLost: () => void this.#change(() => this.#closeAll()),
+        onAssigned: async (assignment) => {
+          try {
+            await this.#assigned(assignment);
+          } catch (thrown) {
+            // The member leaves the group now: when it comes back, others may have been there.
+            await this.#lose();
+            throw thrown;
+          }
+        },
+        onLost: () => void this.#lose(),
       });
     }
     this.#fetching = this.#fetch();
@@ -180,6 +190,30 @@ class Processor implements RunningProcessor {
     });
   }
 
+  #lose(): Promise<void> {
+    this.#losses += 1;
+    return this.#change(() => this.#closeAll());
+  }
+
+  /** Refuses to commit for a task whose partitions were lost, though the member may be back in the group, under a later generation. */
+  #memberNow(): Membership | undefined {
+    const membership = this.#membership;
+    if (membership === undefined) return undefined;
+    const losses = this.#losses;
+    const { consumer } = this;
+    return {
+      get assignment() {
+        return membership.assignment;
+      },
+      commitOffsets: async (offsets) => {
+        if (losses !== this.#losses) throw new SpoolError('PRODUCER_FENCED', `${consumer}: the partitions were lost meanwhile`);
+        await membership.commitOffsets(offsets);
+      },
+      close: () => membership.close(),
+      [Symbol.asyncDispose]: () => membership.close(),
+    };
+  }
+
   async #open(id: string, partitions: readonly TopicPartition[], assignment: Assignment | undefined): Promise<void> {
     await this.#change(() => this.#openTask(id, partitions, assignment));
     this.#state = 'running';
@@ -189,7 +223,7 @@ class Processor implements RunningProcessor {
     this.#state = 'restoring';
     this.#progress();
     const { definition } = this;
-    const work = await definition.open({ id, partitions, membership: this.#membership, assignment });
+    const work = await definition.open({ id, partitions, membership: this.#memberNow(), assignment });
     const task = new Task({
       id,
       partitions,
@@ -199,7 +233,7 @@ class Processor implements RunningProcessor {
       maxGroupRecords: definition.maxGroupRecords ?? 2000,
       maxBufferedRecords: definition.maxBufferedRecords ?? 10_000,
       now: this.options.now,
-      onFailed: (failed, error) => void this.#reopen(failed, error, partitions, assignment),
+      onFailed: (failed, error) => void this.#reopen(failed, error, partitions),
       onProgress: () => this.#progress(),
     });
     this.#tasks.set(id, task);
@@ -208,7 +242,7 @@ class Processor implements RunningProcessor {
   }
 
   /** A task that failed is closed and, if the partitions are still ours, opened anew: fenced, restored and read back. */
-  async #reopen(failed: Task, error: SpoolError, partitions: readonly TopicPartition[], assignment: Assignment | undefined): Promise<void> {
+  async #reopen(failed: Task, error: SpoolError, partitions: readonly TopicPartition[]): Promise<void> {
     this.#error = error;
     this.options.log('error', 'a task failed and is opened anew', {
       consumer: this.consumer,
@@ -217,10 +251,7 @@ class Processor implements RunningProcessor {
       error: error.message,
     });
     for (let attempt = 3; !this.#stop.signal.aborted; attempt++) {
-      const current = (): boolean =>
-        !this.#stop.signal.aborted &&
-        (assignment === undefined || this.#membership?.assignment?.generation === assignment.generation) &&
-        (this.#tasks.get(failed.id) ?? failed) === failed;
+      const current = (): boolean => !this.#stop.signal.aborted && this.#tasks.get(failed.id) === failed && this.#owns(partitions);
       try {
         await this.#change(async () => {
           if (this.#tasks.get(failed.id) === failed) await failed.close();
@@ -229,7 +260,7 @@ class Processor implements RunningProcessor {
         if (!(await pause(backOffMs(attempt), this.#stop.signal)) || !current()) return;
         await this.#change(async () => {
           if (!current()) return;
-          await this.#openTask(failed.id, partitions, assignment);
+          await this.#openTask(failed.id, partitions, this.#membership?.assignment);
           this.#state = 'running';
         });
         this.#error = undefined;
@@ -240,6 +271,13 @@ class Processor implements RunningProcessor {
         this.options.log('error', 'a task cannot be opened', { consumer: this.consumer, task: failed.id, error: this.#error.message });
       }
     }
+  }
+
+  /** By the assignment in force; nothing is owned while there is none. */
+  #owns(partitions: readonly TopicPartition[]): boolean {
+    if (this.#membership === undefined) return true;
+    const owned = new Set(this.#membership.assignment?.partitions.map(partitionKey));
+    return partitions.every((partition) => owned.has(partitionKey(partition)));
   }
 
   #applyTo(task: Task, order: ControlOrder): void {

@@ -1,0 +1,42 @@
+import { offset, type Offset, type TopicPartition } from '@spool/streams';
+
+/**
+ * What makes a block the same block again: a stretch of one partition, and which of its records could not be read. It is committed as the
+ * metadata of the group's offset `first` before the block is inserted.
+ */
+export interface BlockRange {
+  readonly first: Offset;
+  /** Inclusive; may be a hole. */
+  readonly last: Offset;
+  /** Timestamp of its first record: tells it from a block of a topic that was deleted and made again. */
+  readonly at: number;
+  /** Records for the quarantine. A schema that appears later must not turn them into rows of a block that is stored already. */
+  readonly bad: readonly Offset[];
+}
+
+/** As many as surely fit into an offset's metadata, of which a broker takes 4,096 bytes. */
+export const maxBad = 256;
+
+/** ClickHouse drops a block whose token it has seen. */
+export const tokenOf = ({ topic, partition }: TopicPartition, { first, last, at }: BlockRange): string =>
+  `${topic}:${partition}:${first}-${last}@${at}`;
+
+/** `first` is the committed offset itself; offsets in the text count from it. */
+export const toMetadata = ({ first, last, at, bad }: BlockRange): string =>
+  JSON.stringify({ last: Number(last - first), at, bad: bad.map((each) => Number(each - first)) });
+
+/** Undefined for any other text, such as none: then no block is under way. */
+export function fromMetadata(first: Offset, metadata: string): BlockRange | undefined {
+  let read: unknown;
+  try {
+    read = JSON.parse(metadata);
+  } catch {
+    return undefined;
+  }
+  if (typeof read !== 'object' || read === null) return undefined;
+  const { last, at, bad } = read as Partial<Record<keyof BlockRange, unknown>>;
+  if (!isCount(last) || !Number.isSafeInteger(at) || !Array.isArray(bad) || !bad.every(isCount)) return undefined;
+  return { first, last: offset(first + BigInt(last)), at: at as number, bad: bad.map((each) => offset(first + BigInt(each))) };
+}
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;

@@ -1,0 +1,130 @@
+import { SpoolError, toSpoolError } from '@spool/schemas';
+import { offset, type ConsumedRecord, type Offset, type TopicPartition } from '@spool/streams';
+import { maxBad, tokenOf, type BlockRange } from './block-range.js';
+import { createRowWriter } from './row-binary.js';
+import { quarantineColumns, quarantineTable, writeQuarantined, type RowShape } from './rows.js';
+
+export interface BlockBounds {
+  /** @default 50000 */
+  readonly maxRows?: number;
+  /** Of the records' values; one record may be larger. @default 16 MiB */
+  readonly maxBytes?: number;
+}
+
+/** Rows for one table, in RowBinary. */
+export interface Insert {
+  readonly table: string;
+  readonly columns: readonly string[];
+  readonly rows: Buffer;
+  readonly count: number;
+  readonly token: string;
+}
+
+/** A block is inserted whole, under one token for each table it goes to. */
+export interface Block {
+  readonly partition: TopicPartition;
+  readonly range: BlockRange;
+  readonly inserts: readonly Insert[];
+}
+
+export interface CutRequest {
+  readonly partition: TopicPartition;
+  readonly shape: RowShape;
+  readonly records: readonly ConsumedRecord[];
+  /** The blocks together cover the offsets from here… */
+  readonly from: Offset;
+  /** …up to here, exclusive. */
+  readonly to: Offset;
+  /** Makes the first block this one again, whatever its size. The records of it must all be there. */
+  readonly repeat?: BlockRange | undefined;
+}
+
+/**
+ * Cuts what was read of one partition into blocks. A stretch without records gives none.
+ * @throws SpoolError `backoff` when a record cannot be read at present; nothing is kept of the attempt.
+ */
+export async function cutBlocks(request: CutRequest, bounds: BlockBounds = {}): Promise<readonly Block[]> {
+  const { maxRows = 50_000, maxBytes = 16 * 1024 * 1024 } = bounds;
+  const { partition, shape, records, repeat } = request;
+  const blocks: Block[] = [];
+  let index = 0;
+  let from = request.from;
+  // 1. The block that was under way before.
+  if (repeat !== undefined) {
+    const draft = createDraft(shape, repeat.bad);
+    for (; index < records.length && records[index]!.offset <= repeat.last; index++) await draft.add(records[index]!);
+    if (draft.size > 0) blocks.push({ partition, range: repeat, inserts: draft.inserts(tokenOf(partition, repeat)) });
+    from = offset(repeat.last + 1n);
+  }
+  // 2. New ones.
+  while (index < records.length) {
+    const draft = createDraft(shape, []);
+    const { timestamp: at } = records[index]!;
+    while (index < records.length && draft.size < maxRows && draft.bytes < maxBytes && draft.bad.length < maxBad) {
+      await draft.add(records[index++]!);
+    }
+    const to = index < records.length ? offset(records[index - 1]!.offset + 1n) : request.to;
+    const range = { first: from, last: offset(to - 1n), at, bad: draft.bad };
+    blocks.push({ partition, range, inserts: draft.inserts(tokenOf(partition, range)) });
+    from = to;
+  }
+  return blocks;
+}
+
+interface Draft {
+  readonly size: number;
+  readonly bytes: number;
+  readonly bad: readonly Offset[];
+  add(record: ConsumedRecord): Promise<void>;
+  inserts(token: string): readonly Insert[];
+}
+
+/** @param known records that go to the quarantine whether or not they can be read by now */
+function createDraft(shape: RowShape, known: readonly Offset[]): Draft {
+  const rows = createRowWriter();
+  const quarantined = createRowWriter(1024);
+  const forced = new Set<bigint>(known);
+  const bad: Offset[] = [];
+  let size = 0;
+  let bytes = 0;
+
+  const refuse = (record: ConsumedRecord, rowsBefore: number, thrown: unknown): void => {
+    const { retryable } = toSpoolError(thrown).entry;
+    if (retryable === 'backoff') throw thrown;
+    rows.truncate(rowsBefore);
+    bad.push(record.offset);
+    writeQuarantined(record, shape.table, thrown, quarantined);
+  };
+  return {
+    get size() {
+      return size;
+    },
+    get bytes() {
+      return bytes;
+    },
+    bad,
+    async add(record) {
+      const rowsBefore = rows.length;
+      size += 1;
+      bytes += record.value?.length ?? 0;
+      try {
+        const pending = shape.write(record, rows);
+        if (pending !== undefined) await pending;
+        if (forced.has(record.offset)) throw unreadableBefore();
+      } catch (thrown) {
+        refuse(record, rowsBefore, thrown);
+      }
+    },
+    inserts(token) {
+      const inserts: Insert[] = [];
+      const count = size - bad.length;
+      if (bad.length > 0) {
+        inserts.push({ table: quarantineTable, columns: quarantineColumns, rows: quarantined.take(), count: bad.length, token });
+      }
+      if (count > 0) inserts.push({ table: shape.table, columns: shape.columns, rows: rows.take(), count, token });
+      return inserts;
+    },
+  };
+}
+
+const unreadableBefore = (): SpoolError => new SpoolError('RECORD_UNREADABLE', 'It could not be read when it was first met.');

@@ -1,0 +1,3 @@
+export { openClickHouse, type ClickHouse, type ClickHouseConfig } from './clickhouse.js';
+export { migrate, type MigrateOptions } from './migrate.js';
+export { startTelemetry, type TelemetryConfig, type TelemetryService } from './start.js';

@@ -1,0 +1,144 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SpoolError } from '@spool/schemas';
+import {
+  offset,
+  partitionKey,
+  type ConsumedRecord,
+  type Group,
+  type Kafka,
+  type Membership,
+  type Offset,
+  type RecordPosition,
+  type TaskRequest,
+  type TaskWork,
+} from '@spool/streams';
+import { fromMetadata, toMetadata, type BlockRange } from './block-range.js';
+import { cutBlocks, type Block, type BlockBounds, type Insert } from './block.js';
+import type { RowShape } from './rows.js';
+
+/** Where blocks go. */
+export interface BlockStore {
+  /** Stores the rows, or nothing when the token is known. @throws SpoolError UNAVAILABLE; the outcome is then unknown */
+  insert(insert: Insert): Promise<void>;
+}
+
+export interface SinkWorkOptions extends BlockBounds {
+  readonly consumer: string;
+  readonly kafka: Kafka;
+  readonly store: BlockStore;
+  readonly task: TaskRequest;
+  readonly shapeOf: (topic: string) => RowShape;
+  /** The least time between two rounds of inserts, so that blocks grow at a low load; rows are visible that much later. Milliseconds. @default 500 */
+  readonly gatherMs?: number;
+}
+
+/** One source partition. */
+interface Lane {
+  /** Where the next block begins; undefined until the first record of a partition that was never read. */
+  next: Offset | undefined;
+  /** A block whose range was committed and whose insert may or may not have happened. */
+  repeat: BlockRange | undefined;
+  /** Records of `repeat` read so far. */
+  held: readonly ConsumedRecord[];
+}
+
+/** What is left to do for the group in hand, so that an attempt goes on where the one before failed. */
+interface Plan {
+  readonly group: Group;
+  /** Blocks of different partitions are inserted together, those of one partition one after the other. */
+  readonly rounds: (readonly Block[])[];
+}
+
+/**
+ * Stores every record exactly once. The range of a block is committed as a member of the group before the block is inserted: whoever takes the
+ * partition over repeats just that block, under the same token, and the store drops it. A member whose generation has passed cannot
+ * commit, so the only block that it can still insert is the one that its successor repeats.
+ */
+export async function sinkWork(options: SinkWorkOptions): Promise<TaskWork> {
+  const { consumer, kafka, store, task, shapeOf, gatherMs = 500 } = options;
+  const membership = memberOf(task);
+  const lanes = new Map<string, Lane>();
+  const positions = new Map<string, Offset>();
+  const owned = new Set(task.partitions.map(partitionKey));
+  const topics = [...new Set(task.partitions.map(({ topic }) => topic))];
+  for (const at of await kafka.admin.committedOffsets(consumer, topics)) {
+    const key = partitionKey(at);
+    if (!owned.has(key)) continue;
+    positions.set(key, at.offset);
+    lanes.set(key, { next: at.offset, repeat: fromMetadata(at.offset, at.metadata), held: [] });
+  }
+  let plan: Plan | undefined;
+
+  const planOf = async (group: Group): Promise<Plan> => {
+    const byPartition = new Map<string, ConsumedRecord[]>();
+    for (const record of group.records) {
+      const key = partitionKey(record);
+      const known = byPartition.get(key);
+      if (known === undefined) byPartition.set(key, [record]);
+      else known.push(record);
+    }
+    const rounds: Block[][] = [];
+    const after: (() => void)[] = [];
+    for (const partition of task.partitions) {
+      const key = partitionKey(partition);
+      const to = group.positions.get(key);
+      if (to === undefined) continue;
+      const lane = lanes.get(key) ?? { next: undefined, repeat: undefined, held: [] };
+      lanes.set(key, lane);
+      const records = [...lane.held, ...(byPartition.get(key) ?? [])];
+      if (lane.repeat !== undefined && to <= lane.repeat.last) {
+        after.push(() => (lane.held = records));
+        continue;
+      }
+      const from = lane.next ?? records[0]?.offset ?? to;
+      const blocks = await cutBlocks({ partition, shape: shapeOf(partition.topic), records, from, to, repeat: lane.repeat }, options);
+      blocks.forEach((block, index) => (rounds[index] ??= []).push(block));
+      after.push(() => Object.assign(lane, { next: to, repeat: undefined, held: [] } satisfies Lane));
+    }
+    for (const apply of after) apply();
+    return { group, rounds };
+  };
+
+  const write = async (blocks: readonly Block[]): Promise<void> => {
+    await membership.commitOffsets(
+      blocks.map(({ partition, range }) => ({ ...partition, offset: range.first, metadata: toMetadata(range) })),
+    );
+    const inserted = await Promise.allSettled(blocks.flatMap(({ inserts }) => inserts).map((insert) => store.insert(insert)));
+    for (const result of inserted) if (result.status === 'rejected') throw result.reason;
+  };
+
+  return {
+    positions,
+    epoch: -1n,
+    replay: undefined,
+    async process(group) {
+      const began = performance.now();
+      if (plan?.group !== group) plan = await planOf(group);
+      for (let round = plan.rounds[0]; round !== undefined; round = plan.rounds[0]) {
+        await write(round);
+        plan.rounds.shift();
+      }
+      const done = doneAt(task, group, lanes);
+      if (done.length > 0) await membership.commitOffsets(done);
+      plan = undefined;
+      const left = gatherMs - (performance.now() - began);
+      if (left > 0) await sleep(left);
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+/** Everything below is stored. A block that still waits for the rest of its records keeps its own commit. */
+function doneAt(task: TaskRequest, group: Group, lanes: ReadonlyMap<string, Lane>): (RecordPosition & { readonly metadata: string })[] {
+  return task.partitions.flatMap((partition) => {
+    const key = partitionKey(partition);
+    const next = lanes.get(key)?.next;
+    if (next === undefined || !group.positions.has(key) || lanes.get(key)?.repeat !== undefined) return [];
+    return [{ ...partition, offset: offset(next), metadata: '' }];
+  });
+}
+
+function memberOf({ membership }: TaskRequest): Membership {
+  if (membership === undefined) throw new SpoolError('INTERNAL', 'the sink fences by its group: its processor must be assigned by group');
+  return membership;
+}

@@ -1,0 +1,220 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SpoolError } from '@spool/schemas';
+import { createMemoryCluster, offset, runProcessor, type Kafka, type MemoryCluster, type RunningProcessor } from '@spool/streams';
+import { fromMetadata } from './block-range.js';
+import type { Insert } from './block.js';
+import type { RowShape } from './rows.js';
+import { sinkWork, type BlockStore } from './sink-work.js';
+
+const topic = 'telemetry.spans';
+const consumer = 'sink';
+const shape: RowShape = {
+  table: 'rows',
+  columns: ['partition', 'offset'],
+  write({ partition, offset: at, value }, row) {
+    row.int64(partition);
+    row.int64(at);
+    if (value === null) throw new SpoolError('RECORD_UNREADABLE', 'no value');
+  },
+};
+
+/** Remembers tokens as ClickHouse does; `fail` decides about each insert before it is stored and after. */
+function fakeStore() {
+  const tokens = new Set<string>();
+  const rows: string[] = [];
+  const attempts: string[] = [];
+  let quarantined = 0;
+  const store = {
+    tokens,
+    rows,
+    attempts,
+    get quarantined() {
+      return quarantined;
+    },
+    before: (_insert: Insert): void | Promise<void> => undefined,
+    after: (_insert: Insert): void | Promise<void> => undefined,
+    async insert(insert: Insert) {
+      attempts.push(insert.token);
+      await store.before(insert);
+      const key = `${insert.table} ${insert.token}`;
+      if (!tokens.has(key)) {
+        tokens.add(key);
+        if (insert.table !== 'rows') quarantined += insert.count;
+        else
+          for (let at = 0; at < insert.rows.length; at += 16)
+            rows.push(`${insert.rows.readBigInt64LE(at)}@${insert.rows.readBigInt64LE(at + 8)}`);
+      }
+      await store.after(insert);
+    },
+  };
+  return store;
+}
+
+const away = (): never => {
+  throw new SpoolError('UNAVAILABLE', 'the store is away');
+};
+
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  for (let left = 500; left > 0; left--) {
+    if (await condition()) return;
+    await sleep(10);
+  }
+  throw new Error('not within 5 s');
+}
+
+describe('the sink', () => {
+  let cluster: MemoryCluster;
+  let kafka: Kafka;
+  const open: RunningProcessor[] = [];
+  let lastMember = '';
+
+  beforeEach(async () => {
+    cluster = createMemoryCluster();
+    kafka = cluster.connect();
+    await kafka.admin.ensureTopics([{ name: topic, partitions: 2, cleanup: 'delete', retentionMs: -1 }]);
+  });
+  afterEach(async () => {
+    for (const processor of open.splice(0)) await processor.close();
+    await kafka.close();
+  });
+
+  const start = async (store: BlockStore, client = kafka, maxRows = 50): Promise<RunningProcessor> => {
+    const processor = await runProcessor(
+      {
+        consumer,
+        sources: [topic],
+        assignment: 'group',
+        startAt: 'earliest',
+        commits: 'work',
+        open(task) {
+          lastMember = task.assignment!.memberId;
+          return sinkWork({ consumer, kafka: client, store, task, shapeOf: () => shape, gatherMs: 5, maxRows });
+        },
+      },
+      { kafka: client, now: Date.now, log: () => undefined },
+    );
+    open.push(processor);
+    return processor;
+  };
+  const produce = async (count: number, badEvery = Number.POSITIVE_INFINITY): Promise<void> => {
+    const producer = await kafka.producer();
+    await producer.sendAll(
+      Array.from({ length: count }, (_, index) => ({
+        topic,
+        key: null,
+        partition: index % 2,
+        value: index % badEvery === badEvery - 1 ? null : Buffer.from('x'),
+      })),
+    );
+    await producer.close();
+  };
+  const committed = () => kafka.admin.committedOffsets(consumer, [topic]);
+  const stored = async (store: ReturnType<typeof fakeStore>, count: number): Promise<void> => {
+    await until(() => store.rows.length + store.quarantined >= count);
+    expect(store.rows).toHaveLength(count - store.quarantined);
+    expect(new Set(store.rows).size).toBe(store.rows.length);
+  };
+
+  it('stores each record of all partitions once and leaves no block open', async () => {
+    const store = fakeStore();
+    await start(store);
+    await produce(500, 7);
+    await stored(store, 500);
+    expect(store.quarantined).toBe(71);
+    await until(async () => (await committed()).every((at) => at.offset === 250n && at.metadata === ''));
+  });
+
+  it('commits the range of a block before it inserts it', async () => {
+    const store = fakeStore();
+    const ranges: unknown[] = [];
+    store.before = async (insert) => {
+      const at = (await committed()).find(({ partition }) => insert.token.startsWith(`${topic}:${partition}:`))!;
+      ranges.push(fromMetadata(at.offset, at.metadata));
+      expect(insert.token).toContain(`:${at.offset}-${fromMetadata(at.offset, at.metadata)?.last}@`);
+    };
+    await start(store);
+    await produce(300);
+    await stored(store, 300);
+    expect(ranges.length).toBeGreaterThanOrEqual(6);
+    expect(ranges).not.toContain(undefined);
+  });
+
+  it('waits while the store is away, and repeats the same block when it comes back', async () => {
+    const store = fakeStore();
+    store.before = away;
+    const processor = await start(store);
+    await produce(20);
+    await until(() => store.attempts.length > 4);
+    expect(processor.status().error).toContain('the store is away');
+    expect(store.rows).toHaveLength(0);
+    store.before = () => undefined;
+    await stored(store, 20);
+    expect(new Set(store.attempts).size).toBeLessThan(store.attempts.length);
+  });
+
+  it('drops nothing and doubles nothing when an insert is stored but its answer is lost', async () => {
+    const store = fakeStore();
+    const lost = new Set<string>();
+    store.after = ({ token }) => {
+      if (lost.has(token)) return;
+      lost.add(token);
+      away();
+    };
+    await start(store);
+    await produce(400, 5);
+    await stored(store, 400);
+    expect(lost.size).toBeGreaterThanOrEqual(8);
+    expect(store.attempts.length).toBeGreaterThan(lost.size);
+  });
+
+  it.each(['before', 'after'] as const)('is taken over without loss or repetition when it dies %s the insert', async (when) => {
+    const store = fakeStore();
+    await produce(120, 9);
+    let hung = 0;
+    let release = (): void => undefined;
+    const asleep = new Promise<void>((resolve) => (release = resolve));
+    const first = { insert: store.insert };
+    const dying: BlockStore = {
+      async insert(insert) {
+        if (when === 'after') await first.insert(insert);
+        hung += 1;
+        await asleep;
+        if (when === 'before') await first.insert(insert);
+      },
+    };
+    const zombieClient = cluster.connect();
+    const zombie = await start(dying, zombieClient);
+    await until(() => hung > 0);
+    // More arrives: a successor that cut for itself would cut differently.
+    await produce(80);
+    cluster.endSession(consumer, lastMember);
+    const successor = await start(store, kafka, 1000);
+    await until(() => store.rows.length + store.quarantined >= 100);
+    release(); // the zombie's own insert arrives late
+    await zombie.close();
+    await successor.caughtUp();
+    await stored(store, 200);
+  });
+
+  it('goes on from where records were removed by retention, though a block was under way', async () => {
+    const store = fakeStore();
+    await produce(40);
+    await kafka.admin.commitOffsets(consumer, [
+      { topic, partition: 0, offset: offset(0), metadata: '{"last":9,"at":1,"bad":[]}' },
+      { topic, partition: 1, offset: offset(0), metadata: '{"last":9,"at":1,"bad":[]}' },
+    ]);
+    cluster.truncate({ topic, partition: 0 }, offset(15));
+    cluster.truncate({ topic, partition: 1 }, offset(5));
+    await start(store);
+    await stored(store, 5 + 15);
+  });
+
+  it('closes while the store is away', async () => {
+    const store = fakeStore();
+    store.before = away;
+    const processor = await start(store);
+    await produce(2);
+    await until(() => store.attempts.length > 4);
+    await processor.close();
+  });
+});

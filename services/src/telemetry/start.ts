@@ -1,0 +1,155 @@
+import { SpoolError, toSpoolError } from '@spool/schemas';
+import type { Registry } from '@spool/sdk';
+import type { Instance, ProcessorDefinition, RunningProcessor } from '@spool/streams';
+import type { BlockBounds } from './block.js';
+import { openClickHouse, type ClickHouseConfig } from './clickhouse.js';
+import { migrate } from './migrate.js';
+import { eventRows, lagRows, metricRows, spanRows, type RowShape } from './rows.js';
+import { sinkWork, type BlockStore } from './sink-work.js';
+
+export interface TelemetryConfig extends SinkOptions {
+  readonly instance: Instance;
+  /** A change of it is a reason to look for new topics of events. */
+  readonly registry: Pick<Registry, 'onChange'>;
+  readonly clickhouse: ClickHouseConfig & {
+    /** Name of a cluster of replicas, on which tables are made and replicated. @default none: a single server */
+    readonly cluster?: string;
+  };
+  /** How long to wait for ClickHouse at the start, in milliseconds. @default 60000 */
+  readonly startTimeoutMs?: number;
+}
+
+export interface SinkOptions extends BlockBounds {
+  /** The least time between two rounds of inserts of a partition, in milliseconds. Rows are visible that much later at a low load. @default 500 */
+  readonly gatherMs?: number;
+  /** How often topics of events are looked for, besides each change of the registry, in milliseconds. @default 5000 */
+  readonly discoverMs?: number;
+}
+
+export interface SinkConfig extends SinkOptions, Pick<TelemetryConfig, 'instance' | 'registry'> {
+  readonly store: BlockStore;
+}
+
+export interface Sink extends AsyncDisposable {
+  /** Those that run now: one for the telemetry topics, and one for each topic of events. */
+  readonly processors: ReadonlyMap<string, RunningProcessor>;
+  close(): Promise<void>;
+}
+
+export interface TelemetryService extends Sink {
+  /** What keeps rows from being stored at the moment, in a sentence; undefined when nothing does. For a readiness check. */
+  problem(): Promise<string | undefined>;
+}
+
+/**
+ * Brings ClickHouse up to date and stores the telemetry topics and all domain events there, each record exactly once.
+ * @throws SpoolError UNAVAILABLE when ClickHouse is away for `startTimeoutMs`; INVALID_CONFIG for a migration that was changed.
+ */
+export async function startTelemetry(config: TelemetryConfig): Promise<TelemetryService> {
+  const { instance, startTimeoutMs } = config;
+  const { cluster, ...connection } = config.clickhouse;
+  const clickhouse = openClickHouse(connection);
+  try {
+    const applied = await migrate({
+      clickhouse,
+      owner: instance.id,
+      ...(cluster === undefined ? {} : { cluster }),
+      ...(startTimeoutMs === undefined ? {} : { timeoutMs: startTimeoutMs }),
+    });
+    if (applied.length > 0) instance.log('info', 'ClickHouse migrated', { database: clickhouse.database, applied: applied.join(', ') });
+    const sink = await startSink({ ...config, store: clickhouse });
+    const close = async (): Promise<void> => {
+      await sink.close();
+      await clickhouse.close();
+    };
+    const problem = async (): Promise<string | undefined> => {
+      try {
+        await clickhouse.rows('SELECT 1');
+        return [...sink.processors.values()].map((processor) => processor.status().error).find((error) => error !== undefined);
+      } catch (thrown) {
+        return toSpoolError(thrown).message;
+      }
+    };
+    return { processors: sink.processors, problem, close, [Symbol.asyncDispose]: close };
+  } catch (thrown) {
+    await clickhouse.close();
+    throw thrown;
+  }
+}
+
+/** The sink over any store. Topics of events are found while it runs. */
+export async function startSink({ instance, registry, store, ...options }: SinkConfig): Promise<Sink> {
+  const { codec, kafka, topics } = instance;
+  const processors = new Map<string, RunningProcessor>();
+  const run = async (consumer: string, shapes: ReadonlyMap<string, RowShape>): Promise<void> => {
+    processors.set(consumer, await instance.run(definition(instance, store, options, consumer, shapes)));
+  };
+  // 1. Telemetry.
+  const telemetry = new Map([
+    [topics.spans.name, spanRows(codec)],
+    [topics.metrics.name, metricRows(codec)],
+    [topics.lag.name, lagRows(codec)],
+  ]);
+  await run(`${topics.namespace}spool.telemetry`, telemetry);
+  // 2. Events: what is there now, and what comes later. One look at a time.
+  const prefix = topics.events('').name;
+  const discover = async (): Promise<void> => {
+    for (const topic of await kafka.admin.listTopics()) {
+      const aggregateType = topic.startsWith(prefix) ? topic.slice(prefix.length) : '';
+      const consumer = `${topics.namespace}spool.telemetry.events.${aggregateType}`;
+      if (aggregateType === '' || processors.has(consumer) || closing) continue;
+      await run(consumer, new Map([[topic, eventRows(codec, aggregateType)]]));
+    }
+  };
+  let closing = false;
+  let looking: Promise<void> = Promise.resolve();
+  const look = (): void => {
+    looking = looking.then(discover).catch((thrown: unknown) => {
+      instance.log('warn', 'topics of events were not looked for', { error: String(thrown) });
+    });
+  };
+  const forget = registry.onChange(look);
+  const timer = setInterval(look, options.discoverMs ?? 5000);
+  look();
+  await looking;
+
+  const close = async (): Promise<void> => {
+    closing = true;
+    clearInterval(timer);
+    forget();
+    await looking;
+    await Promise.all([...processors.values()].map((processor) => processor.close()));
+  };
+  return { processors, close, [Symbol.asyncDispose]: close };
+}
+
+function definition(
+  instance: Instance,
+  store: BlockStore,
+  options: SinkOptions,
+  consumer: string,
+  shapes: ReadonlyMap<string, RowShape>,
+): ProcessorDefinition {
+  return {
+    consumer,
+    sources: [...shapes.keys()],
+    assignment: 'group',
+    startAt: 'earliest',
+    commits: 'work',
+    maxGroupRecords: options.maxRows ?? 50_000,
+    maxBufferedRecords: options.maxRows ?? 50_000,
+    open: (task) =>
+      sinkWork({
+        ...options,
+        consumer,
+        kafka: instance.kafka,
+        store,
+        task,
+        shapeOf(topic) {
+          const shape = shapes.get(topic);
+          if (shape === undefined) throw new SpoolError('INTERNAL', `${consumer} does not read ${topic}`);
+          return shape;
+        },
+      }),
+  };
+}
