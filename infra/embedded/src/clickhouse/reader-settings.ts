@@ -1,5 +1,5 @@
 import { EngineError } from './engine-error.js';
-import { tokensOf, type Token } from './lexer.js';
+import { tokensOf } from './lexer.js';
 
 /** How results look, and bounds that one may lower. Not `output_format_schema`, which writes a file. */
 const allowed =
@@ -34,19 +34,18 @@ export function readerSettings(asked: ReadonlyMap<string, string>, bounds: Reado
  * @param canonical the statement as the engine itself formats it, so that quotes and escapes cannot hide the name.
  */
 export function refuseFileFunction(canonical: string, settings: ReadonlyMap<string, string>): void {
-  const parameters = [...settings].filter(([name]) => name.startsWith('param_'));
-  let before: Token | undefined;
-  for (const token of tokensOf(canonical)) {
-    const isFile = (token.kind === 'word' || token.kind === 'name') && token.text.replaceAll('`', '') === 'file' && before?.text !== '.';
-    const isParameter = token.text === 'Identifier' && before?.text === ':' && parameters.some(([, value]) => mayNameFile(value));
-    if (isFile || isParameter) {
-      throw new EngineError(
-        164,
-        'READONLY',
-        'The function file() is not allowed in readonly mode. Write table.file for a column of that name.',
-      );
-    }
-    before = token;
+  const tokens = [...tokensOf(canonical)];
+  const named = tokens.some(({ kind, text }, at) => {
+    if (text === 'Identifier' && tokens[at - 1]?.text === ':')
+      return mayNameFile(settings.get(`param_${tokens[at - 2]?.text ?? ''}`) ?? '');
+    return (kind === 'word' || kind === 'name') && text.replaceAll('`', '') === 'file' && tokens[at - 1]?.text !== '.';
+  });
+  if (named) {
+    throw new EngineError(
+      164,
+      'READONLY',
+      'The function file() is not allowed in readonly mode. Write table.file for a column of that name.',
+    );
   }
 }
 

@@ -54,7 +54,13 @@ describe('the function file()', () => {
     const sql = "SELECT arrayMap({f:Identifier}, ['/etc/passwd'])";
     expect(() => refuseFileFunction(sql, new Map([['param_f', 'file']]))).toThrow('file() is not allowed');
     expect(() => refuseFileFunction(sql, new Map([['param_f', '\\x66ile']]))).toThrow('file() is not allowed');
-    refuseFileFunction(sql, new Map([['param_f', 'upper']]));
+    refuseFileFunction(
+      sql,
+      new Map([
+        ['param_f', 'upper'],
+        ['param_other', 'a\\tfile'],
+      ]),
+    );
   });
 
   it.each(["SELECT 'file'", 'SELECT t.file FROM t', 'SELECT profile, files, file_name FROM t', "SELECT 'it\\'s a file'"])(
