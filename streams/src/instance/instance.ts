@@ -52,6 +52,8 @@ export interface Instance extends AsyncDisposable {
   readonly load: { inFlight: number };
   /** Runs it, under the orders of `control`, with its state in the heartbeats. */
   run(definition: ProcessorDefinition): Promise<RunningProcessor>;
+  /** Of each of its processors. */
+  status(): readonly ProcessorStatus[];
   openStore(consumer: string, task: string, codeVersion?: string): Store;
   /** Stops the processors, the last started first, then disconnects what it opened; `kafka` stays open. */
   close(): Promise<void>;
@@ -178,6 +180,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       beat();
       return processor;
     },
+    status: () => processors.map((processor) => processor.status()),
     openStore: (consumer, task, codeVersion) =>
       openLmdbStore({
         path: join(options.dataDir, id, consumer, task),
