@@ -21,8 +21,9 @@ export const timetable = (): readonly TimetableRow[] => (rows ??= read());
 
 /** The package exports its code alone; the data lies beside it. */
 function read(): readonly TimetableRow[] {
-  const code = createRequire(import.meta.url).resolve('vega-datasets');
-  return JSON.parse(readFileSync(new URL('../data/flights-20k.json', pathToFileURL(code)), 'utf8')) as readonly TimetableRow[];
+  const require = createRequire(import.meta.url);
+  const data = new URL('../data/flights-20k.json', pathToFileURL(require.resolve('vega-datasets')));
+  return JSON.parse(readFileSync(data, 'utf8')) as readonly TimetableRow[];
 }
 
 /** `<yyyymmddHHMM>-<origin>-<destination>-<row>`: unique, since the row is. */
