@@ -43,8 +43,11 @@ const connectionErrors: ReadonlySet<string> = new Set([
   'KafkaJSRequestTimeoutError',
   'KafkaJSLockTimeout',
 ]);
+/** A certificate that is not trusted today is not trusted in a minute. */
+const untrusted = /^(SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|CERT_|ERR_TLS|ERR_SSL)/;
 /** The request may or may not have reached the broker. */
-export const isConnectionError = (thrown: unknown): boolean => thrown instanceof Error && connectionErrors.has(thrown.name);
+export const isConnectionError = (thrown: unknown): boolean =>
+  thrown instanceof Error && connectionErrors.has(thrown.name) && !('code' in thrown && untrusted.test(String(thrown.code)));
 
 /** A broker answered with an error. */
 export class BrokerError extends Error {

@@ -3,7 +3,7 @@ import tls from 'node:tls';
 import { SpoolError } from '@spool/schemas';
 import Broker from 'kafkajs/src/broker/index.js';
 import buildConnections, { type ConnectionPool } from 'kafkajs/src/cluster/connectionPoolBuilder.js';
-import loggers, { type Logger } from 'kafkajs/src/loggers/index.js';
+import loggers, { type LogEntry, type Logger } from 'kafkajs/src/loggers/index.js';
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 export type Log = (level: LogLevel, message: string, fields: Readonly<Record<string, unknown>>) => void;
@@ -35,6 +35,8 @@ export interface Address {
 export type Dial = (address: Address, nodeId?: number) => Promise<Broker>;
 
 const WARN = 2;
+const REPEAT_AFTER_MS = 10_000;
+const MAX_REMEMBERED = 100;
 
 /** @throws SpoolError INVALID_CONFIG for an address that is not `host:port`. */
 export function parseAddress(address: string): Address {
@@ -47,14 +49,7 @@ export function parseAddress(address: string): Address {
 }
 
 export function createDial(config: KafkaConfig): Dial {
-  const log = config.log;
-  const logger: Logger = loggers.createLogger({
-    level: log ? WARN : 0,
-    // what kafkajs calls an error is a lost connection, which this adapter mends, or an answer that refuses, which it throws or retries
-    logCreator: () => (entry) => {
-      if (!entry.log.message.startsWith('Response ')) log?.('warn', entry.log.message, { broker: entry.log['broker'] });
-    },
-  });
+  const logger: Logger = loggers.createLogger({ level: config.log ? WARN : 0, logCreator: () => forwardTo(config.log) });
   const connections = buildConnections({
     // without TCP_NODELAY a request that follows another at once waits for the acknowledgement of the first, up to 40 ms
     socketFactory: ({ host, port, ssl, onConnect }) => {
@@ -81,12 +76,30 @@ export function createDial(config: KafkaConfig): Dial {
     });
 }
 
+/**
+ * What kafkajs calls an error is a lost connection, which this adapter mends, or an answer that refuses, which it throws or retries. A broker
+ * that is away is tried twice a second; that is told once in a while.
+ */
+function forwardTo(log: Log | undefined): (entry: LogEntry) => void {
+  const toldAt = new Map<string, number>();
+  return ({ log: { message, broker } }) => {
+    const now = performance.now();
+    if (message.startsWith('Response ') || now - (toldAt.get(message) ?? Number.NEGATIVE_INFINITY) < REPEAT_AFTER_MS) return;
+    if (toldAt.size > MAX_REMEMBERED) toldAt.clear();
+    toldAt.set(message, now);
+    log?.('warn', message, { broker });
+  };
+}
+
 /** Ends the connections at once; whatever waits on them is rejected. kafkajs' own disconnect waits for the answers. */
 export function hangUp(broker: Broker): void {
+  const gone = new ConnectionGone(broker.connectionPool);
   for (const connection of broker.connectionPool.pool) {
-    connection.requestQueue.rejectAll(new ConnectionGone(broker.connectionPool));
+    const connecting = !connection.isConnected();
+    connection.requestQueue.rejectAll(gone);
     connection.disconnect().catch(() => undefined);
-    connection.socket?.destroy();
+    // kafkajs waits for a connection that is on its way until it fails or times out
+    connection.socket?.destroy(connecting ? gone : undefined);
   }
 }
 

@@ -129,12 +129,10 @@ declare module 'kafkajs/src/loggers/index.js' {
   export interface Logger {
     namespace(name: string): Logger;
   }
-  interface Entry {
-    readonly namespace: string;
-    readonly level: number;
+  export interface LogEntry {
     readonly log: { readonly message: string; readonly [field: string]: unknown };
   }
-  const loggers: { createLogger(options: { level: number; logCreator: () => (entry: Entry) => void }): Logger };
+  const loggers: { createLogger(options: { level: number; logCreator: () => (entry: LogEntry) => void }): Logger };
   export default loggers;
 }
 

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { SpoolError } from '@spool/schemas';
 import {
   offset,
@@ -36,7 +35,6 @@ interface Track {
   attempts: number;
   /** Not before this time, after a failure. */
   notBefore: number;
-  lastError: unknown;
   /** The last answer held nothing although there was something to read: it goes first in the next request. */
   starved: boolean;
 }
@@ -85,7 +83,6 @@ export class PartitionReader implements Reader {
       failingSince: undefined,
       attempts: 0,
       notBefore: 0,
-      lastError: undefined,
       starved: false,
     });
   }
@@ -238,7 +235,7 @@ export class PartitionReader implements Reader {
   }
 
   async #fetchFrom(node: number, tracks: readonly Track[]): Promise<void> {
-    // those that starved first, the others as they come: the map's order changes with each answer, so each has its turn
+    // the broker fills its answer in this order: who got nothing last time goes first
     const ordered = [...tracks].sort((a, b) => Number(b.starved) - Number(a.starved));
     const asked = new Map(ordered.map((track) => [key(track.topic, track.partition), { track, position: track.position }]));
     try {
@@ -266,7 +263,9 @@ export class PartitionReader implements Reader {
         const answer = byKey.get(id);
         if (!answer) continue;
         // a partition is only passed over when the ones before it in the request filled the answer
-        await this.#received(track, position, answer, bytes === 0);
+        await this.#received(track, position, answer, bytes === 0).catch((thrown: unknown) => {
+          this.#failed(track, thrown); // one that cannot be read holds up no other
+        });
         bytes += answer.batches.length;
       }
     } catch (thrown) {
@@ -341,7 +340,6 @@ export class PartitionReader implements Reader {
     if (this.#closed) return;
     const now = performance.now();
     track.failingSince ??= now;
-    track.lastError = thrown;
     track.notBefore = now + backoffMs(track.attempts++);
     const doing = `read ${track.topic}-${track.partition}`;
     if (!isTransient(thrown)) this.#failure ??= kafkaError(thrown, doing);
@@ -353,12 +351,16 @@ export class PartitionReader implements Reader {
       : new SpoolError('KAFKA_UNAVAILABLE', `${doing}: nothing came for ${limit} ms`, { cause: thrown });
   }
 
-  async #sleepUntilWoken(ms: number): Promise<void> {
-    const controller = new AbortController();
-    const woken = new Promise<void>((resolve) => (this.#wake = resolve));
-    await Promise.race([woken, sleep(ms, undefined, { signal: controller.signal }).catch(() => undefined)]);
-    controller.abort();
-    this.#wake = undefined;
+  #sleepUntilWoken(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        this.#wake = undefined;
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      this.#wake = done;
+    });
   }
 }
 

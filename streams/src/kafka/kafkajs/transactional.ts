@@ -263,13 +263,14 @@ export class TransactionWriter implements TransactionalProducer {
 
   /** Asks the coordinator until it answers; it refuses for a moment while it still finishes the transaction before. */
   async #atCoordinator<T>(step: string, forMs: number, ask: (broker: Broker) => Promise<T>): Promise<T> {
-    return persist({ doing: `transaction ${this.transactionalId}: ${step}`, forMs, pauseMs, signal: this.#cluster.signal }, () =>
-      this.#cluster.atCoordinator('transaction', this.transactionalId, ask),
+    return persist(
+      { doing: `transaction ${this.transactionalId}: ${step}`, forMs, pauseMs: coordinatorPauseMs, signal: this.#cluster.signal },
+      () => this.#cluster.atCoordinator('transaction', this.transactionalId, ask),
     );
   }
 }
 
 /** The transaction before takes a fraction of a millisecond to finish after its answer: ask again at once, then each millisecond or two. */
-const pauseMs = (n: number, thrown: unknown): number =>
+export const coordinatorPauseMs = (n: number, thrown: unknown): number =>
   codeOf(thrown) === Code.CONCURRENT_TRANSACTIONS ? Math.min(Math.max(0, n - IMMEDIATE_RETRIES), 20) : backoffMs(n);
 const IMMEDIATE_RETRIES = 2;
