@@ -72,7 +72,7 @@ class Processor implements RunningProcessor {
       this.#membership = await options.kafka.membership({
         groupId: definition.consumer,
         topics: definition.sources,
-        ...(definition.sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs: definition.sessionTimeoutMs }),
+        sessionTimeoutMs: definition.sessionTimeoutMs ?? 6000,
         onRebalance: () => this.#rebalance(),
         onAssigned: async (assignment) => {
           try {

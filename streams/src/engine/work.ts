@@ -64,7 +64,7 @@ export interface ProcessorDefinition {
   readonly maxGroupRecords?: number;
   /** A task with more waiting is not fetched for. @default 10000 */
   readonly maxBufferedRecords?: number;
-  /** @default 10000 */
+  /** How long a member may be silent before its partitions go to others; brokers take 6 s at the least unless told otherwise. @default 6000 */
   readonly sessionTimeoutMs?: number;
   /**
    * Who commits the group's offsets: the engine, lazily, as advice to outside tools; or the work, which keeps them and their metadata for
