@@ -69,8 +69,8 @@ const engineCodings = ['lz4', 'zstd', 'xz', 'bz2'];
 export interface Decoding {
   readonly uploads: string;
   readonly most: number;
-  /** Has the engine decode one file into another. */
-  readonly decode: (coding: string, from: string, to: string) => Promise<void>;
+  /** Has the engine decode one file into another; undefined where that is not allowed. */
+  readonly decode: ((coding: string, from: string, to: string) => Promise<void>) | undefined;
 }
 
 /** The body as it was before its Content-Encoding. Temporary files are gone when `use` is done. */
@@ -79,12 +79,12 @@ export async function withDecoded<T>(request: IncomingMessage, decoding: Decodin
   if (coding === 'identity' || coding === '') return use(request);
   if (isOf(decoders, coding)) {
     const decoder = decoders[coding]();
-    // A broken upload must end the reader of the decoder too; the error itself comes out there.
-    void pipeline(request, decoder).catch(() => undefined);
-    return use(decoder);
+    // Not pipeline(): it would end the connection when the body is broken, and with it the answer that says so.
+    request.once('error', (cause) => decoder.destroy(cause));
+    return use(request.pipe(decoder));
   }
-  if (!engineCodings.includes(coding)) {
-    throw new EngineError(89, 'UNKNOWN_COMPRESSION_METHOD', `Content-Encoding ${coding} is not known.`, 415);
+  if (!engineCodings.includes(coding) || decoding.decode === undefined) {
+    throw new EngineError(89, 'UNKNOWN_COMPRESSION_METHOD', `Content-Encoding ${coding} is not served.`, 415);
   }
   const packed = uploadFile(decoding.uploads);
   const plain = uploadFile(decoding.uploads);
@@ -95,6 +95,13 @@ export async function withDecoded<T>(request: IncomingMessage, decoding: Decodin
   } finally {
     await Promise.all([packed, plain].map((file) => rm(file, { force: true })));
   }
+}
+
+/** Lets the rest of a body go by, so that a client that sends before it reads gets its answer. */
+export function discard(request: IncomingMessage): void {
+  request.removeAllListeners('readable');
+  request.unpipe();
+  request.resume();
 }
 
 const isOf = <K extends string>(known: Readonly<Record<K, unknown>>, key: string): key is K => Object.hasOwn(known, key);

@@ -190,13 +190,14 @@ export class Engine implements AsyncDisposable {
     }
   }
 
-  /** What sets a kept connection back after a request: its database, and the settings that the request names. */
-  async #restoring(connection: Connection, { settings }: Statement): Promise<string> {
+  /** What sets a kept connection back after a request that names a database or settings: those count for the request alone. */
+  async #restoring(connection: Connection, { settings, database }: Statement): Promise<string> {
     const names = ['log_comment', ...settings.keys()].map(literal).join(',');
     const asked = `SELECT currentDatabase(), groupArray((name, value)) FROM system.settings WHERE name IN (${names})`;
     const { bytes } = await this.#query(connection, asked, 'JSONCompactEachRow');
-    const [database, before] = JSON.parse(bytes.toString()) as [string, (readonly [string, string])[]];
-    return `USE ${identifier(database)}; SET ${before.map(([name, value]) => `${name}=${literal(value)}`).join(', ')}`;
+    const [usual, before] = JSON.parse(bytes.toString()) as [string, (readonly [string, string])[]];
+    const reset = `SET ${before.map(([name, value]) => `${name}=${literal(value)}`).join(', ')}`;
+    return database === undefined ? reset : `USE ${identifier(usual)}; ${reset}`;
   }
 
   #open(): Connection {

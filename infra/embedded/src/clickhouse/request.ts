@@ -10,6 +10,8 @@ export interface QueryRequest {
   readonly format: string;
   readonly queryId: string | undefined;
   readonly mayCompress: boolean;
+  /** Of Native blocks; 0 without block info, as `FORMAT Native` in a file. */
+  readonly revision: number;
   readonly settings: ReadonlyMap<string, string>;
   readonly session: SessionRequest | undefined;
 }
@@ -41,6 +43,7 @@ export function readRequest(url: URLSearchParams, headers: IncomingHttpHeaders):
     format: nonEmpty(url.get('default_format')) ?? header(headers['x-clickhouse-format']) ?? 'TabSeparated',
     queryId: queryIdOf(url),
     mayCompress: isSet(url.get('enable_http_compression')),
+    revision: Number(url.get('client_protocol_version') ?? 0),
     settings: new Map([...url].filter(([name]) => !transport.has(name))),
     session: sessionOf(url),
   };

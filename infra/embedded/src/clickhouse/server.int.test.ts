@@ -1,6 +1,7 @@
 import { ClickHouseError, ClickHouseLogLevel, createClient, type ClickHouseClient } from '@clickhouse/client';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -59,6 +60,13 @@ function send(
     outgoing.on('error', reject);
     outgoing.end(options.body);
   });
+}
+
+/** What no HTTP client would send. */
+async function sendRaw(bytes: string): Promise<string> {
+  const socket = connect(server.port, '127.0.0.1');
+  socket.end(bytes);
+  return text(socket);
 }
 
 const basic = ({ username, password }: SpawnedClickHouse['writer']): Record<string, string> => ({
@@ -218,6 +226,8 @@ describe('the official client', () => {
     await session.command({ query: 'CREATE TEMPORARY TABLE mine (a UInt8)' });
     await session.insert({ table: 'mine', values: [{ a: 1 }], format: 'JSONEachRow', clickhouse_settings: { max_threads: 5 } });
     await session.command({ query: 'SET max_block_size = 123' });
+    await session.command({ query: 'USE spool' });
+    expect(await rowsOf('SELECT count() AS n FROM people', session)).toEqual([{ n: 0 }]);
     expect(
       await rowsOf("SELECT a, getSetting('max_block_size') AS block, getSetting('max_threads') = 5 AS leaked FROM mine", session),
     ).toEqual([{ a: 1, block: 123, leaked: 0 }]);
@@ -312,6 +322,16 @@ describe('the read-only user', () => {
     expect(existsSync(file)).toBe(false);
   });
 
+  it('is told so, however much it sends', async () => {
+    const values = Array.from({ length: 50_000 }, (_, id) => ({ id, name: `name ${id} ${'x'.repeat(100)}` }));
+    for (const compression of [{}, { request: true }]) {
+      const client = createClient({ log, url: server.url, ...server.reader, compression });
+      await expect(client.insert({ table: 'spool.people', values, format: 'JSONEachRow' })).rejects.toMatchObject({ type: 'READONLY' });
+      expect(await client.ping()).toEqual({ success: true });
+      await client.close();
+    }
+  });
+
   it('names file() in no parameter', async () => {
     const query = "SELECT arrayMap({f:Identifier}, ['/etc/passwd']) AS x";
     await expect(reader.query({ query, query_params: { f: 'file' } })).rejects.toMatchObject({ type: 'READONLY' });
@@ -356,6 +376,7 @@ describe('the HTTP interface', () => {
   it('tells that it is there', async () => {
     for (const path of ['/ping', '/replicas_status', '/']) expect((await send(path)).body.toString()).toBe('Ok.\n');
     expect(await send('/nowhere')).toMatchObject({ status: 404 });
+    expect(await sendRaw('GET // HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')).toMatch(/^HTTP\/1.1 400 /);
     expect(await send('/?query=SELECT+1', { method: 'PUT' })).toMatchObject({ status: 405, headers: { allow: 'GET, HEAD, POST' } });
   });
 
@@ -439,6 +460,42 @@ describe('the HTTP interface', () => {
       expect([format, insert.status, insert.body.toString()]).toEqual([format, 200, '']);
       expect(await rowsOf('SELECT sum(id) AS s, max(name) AS name FROM spool.people')).toEqual([{ s: 10, name: '\n\n;\n4' }]);
     }
+  });
+
+  it('gives Native with block info and serialization to clients that name a revision', async () => {
+    const columns = [
+      'number',
+      'toString(number)',
+      'toLowCardinality(toString(number % 3))',
+      'arrayMap(n -> toLowCardinality(toNullable(toString(n))), range(number % 4))',
+      "nullIf(toString(number % 2), '0')",
+      "map('k', [number], 'l', emptyArrayUInt64())",
+      "CAST((1, [(2, 'x')]), 'Tuple(a UInt8, `b c` Array(Tuple(Int128, String)))')",
+      "CAST('b,c)', 'Enum16(\\'a\\' = 1, \\'b,c)\\' = 2)')",
+      'toDecimal64(1.5, 3)',
+      'toDecimal256(1.5, 3)',
+      "toFixedString('abc', 5)",
+      "toDateTime64('2026-01-01', 6, 'Asia/Tokyo')",
+      "toUUID('61f0c404-5cb3-11e7-907b-a6006ad3dba0')",
+      "CAST([(1, 2)], 'Ring')",
+      "toIPv6('::1')",
+      'toIntervalDay(number)',
+    ];
+    const native = async (selected: string, more = ''): Promise<Buffer> =>
+      (await send(`/?query=${encodeURIComponent(`SELECT ${selected} FROM numbers(300) FORMAT Native`)}${more}`)).body;
+    // What one column alone looks like tells where it begins among the others.
+    const alone = await Promise.all(columns.map((column, n) => native(`${column} AS c${n}`)));
+    const expected = alone.flatMap((bytes) => {
+      const typeAt = 3 + 1 + bytes[3]!; // one column, 300 rows in two bytes, the name
+      const dataAt = typeAt + 1 + bytes[typeAt]!;
+      return [bytes.subarray(3, dataAt), Buffer.from([0]), bytes.subarray(dataAt)];
+    });
+    const head = Buffer.from([1, 0, 2, 255, 255, 255, 255, 0, columns.length, 0xac, 2]);
+    const all = columns.map((column, n) => `${column} AS c${n}`).join(', ');
+    expect(await native(all, '&client_protocol_version=54460')).toEqual(Buffer.concat([head, ...expected]));
+    expect(await native('number AS c0', '&client_protocol_version=54405')).toEqual(Buffer.concat([head.subarray(0, 8), alone[0]!]));
+    const refused = await send('/?query=SELECT+sumState(number)+FROM+numbers(3)+FORMAT+Native&client_protocol_version=54460');
+    expect(refused).toMatchObject({ status: 501, headers: { 'x-clickhouse-exception-code': '48' } });
   });
 
   it('lets nobody in with a wrong password, and nobody write by GET', async () => {

@@ -5,9 +5,10 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
 import { authenticate, type User } from './access.js';
-import { openBody, uploadFile, withDecoded } from './body.js';
+import { discard, openBody, uploadFile, withDecoded } from './body.js';
 import type { Engine } from './engine.js';
 import { EngineError, toEngineError } from './engine-error.js';
+import { toRevision } from './native.js';
 import { sendError, sendOutcome, sendText, type ReplyContext } from './reply.js';
 import { isForm, readForm, readRequest, type QueryRequest } from './request.js';
 import { insertFromFile, literal, outputFormat, readInsert } from './statement.js';
@@ -38,9 +39,11 @@ export async function serveClickHouse(engine: Engine, users: readonly User[], po
     port: bound,
     close: async (graceMs) => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      server.closeIdleConnections();
+      // A connection that is kept alive turns idle after its last answer, and would else be kept until its time-out.
+      const sweep = setInterval(() => server.closeIdleConnections(), 50);
       const timer = setTimeout(() => server.closeAllConnections(), graceMs);
       await closed;
+      clearInterval(sweep);
       clearTimeout(timer);
     },
   };
@@ -61,7 +64,12 @@ function listen(server: Server, port: number): Promise<void> {
 }
 
 async function handle(engine: Engine, users: readonly User[], request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://127.0.0.1');
+  const base = 'http://127.0.0.1';
+  if (!URL.canParse(request.url ?? '', base)) {
+    sendText(response, 400, 'The URL cannot be read.\n');
+    return;
+  }
+  const { pathname, searchParams } = new URL(request.url ?? '', base);
   const fixed = fixedAnswer(request.method ?? 'GET', pathname, searchParams.has('query'));
   if (fixed !== undefined) {
     sendText(response, ...fixed);
@@ -73,7 +81,11 @@ async function handle(engine: Engine, users: readonly User[], request: IncomingM
   let context: ReplyContext = { queryId: randomUUID(), timezone: engine.timezone, version: engine.version, mayCompress: false };
   try {
     const user = authenticate(users, request.headers, searchParams);
-    const decoding = { uploads: engine.files.uploads, most: engine.limits.maxBodyBytes, decode: decoderOf(engine, user, gone.signal) };
+    const decoding = {
+      uploads: engine.files.uploads,
+      most: engine.limits.maxBodyBytes,
+      decode: user.role === 'writer' ? decoderOf(engine, user, gone.signal) : undefined,
+    };
     await withDecoded(request, decoding, (source) =>
       answer(
         exchange,
@@ -83,6 +95,7 @@ async function handle(engine: Engine, users: readonly User[], request: IncomingM
       ),
     );
   } catch (thrown) {
+    if (!request.complete) discard(request);
     sendError(response, context, toEngineError(thrown));
   }
 }
@@ -124,8 +137,13 @@ async function answer(exchange: Exchange, user: User, source: Readable, know: (a
   if (insert === undefined) {
     const sql = (await body.whole(limits.maxQueryBytes)).toString();
     const outcome = await engine.run({ ...statement, sql, isTrusted: false });
-    await sendOutcome(request, response, context, outputFormat(sql) ?? format, { ...outcome, isInsert: false });
+    const given = outputFormat(sql) ?? format;
+    const bytes = given === 'Native' && asked.revision > 0 ? await toRevision(outcome.bytes, asked.revision) : outcome.bytes;
+    await sendOutcome(request, response, context, given, { ...outcome, bytes, isInsert: false });
     return;
+  }
+  if (insert.format === 'Native' && asked.revision > 0) {
+    throw new EngineError(48, 'NOT_IMPLEMENTED', 'Rows in Native of a revision are not served; leave out client_protocol_version.');
   }
   // 3. Data goes to the engine through a file. Behind the statement it would end at the first empty line, and what follows would be run.
   if (mustOnlyRead || user.role === 'reader')
@@ -146,7 +164,7 @@ const decoderOf =
   (engine: Engine, user: User, signal: AbortSignal) =>
   async (coding: string, from: string, to: string): Promise<void> => {
     const sql = `SELECT x FROM file(${literal(from)}, 'RawBLOB', 'x String', ${literal(coding)}) INTO OUTFILE ${literal(to)} COMPRESSION 'none' FORMAT RawBLOB`;
-    const ours = { name: user.name, role: 'writer' } as const;
-    const nothing = { database: undefined, settings: new Map<string, string>(), session: undefined };
-    await engine.run({ user: ours, sql, format: 'RawBLOB', ...nothing, signal, isTrusted: true, mustOnlyRead: false });
+    const settings = new Map([['max_memory_usage', String(2 * engine.limits.maxBodyBytes)]]);
+    const nothing = { database: undefined, settings, session: undefined };
+    await engine.run({ user, sql, format: 'RawBLOB', ...nothing, signal, isTrusted: true, mustOnlyRead: false });
   };
