@@ -38,6 +38,7 @@ export function createApp(options: AppOptions): Express {
         exchange.abort('UNAVAILABLE', 'The client has gone away');
       }
       observe(exchange);
+      if (edge.log.isLevelEnabled('debug')) logRequest(exchange);
     });
     guard(request);
     if (!answerCrossOrigin(request, response, allowedOrigins)) next();
@@ -45,7 +46,12 @@ export function createApp(options: AppOptions): Express {
 
   for (const each of options.routes) {
     const serve = serveRoute(each, edge);
-    app[each.method.toLowerCase() as 'get'](expressPath(each.path), (_request, response) => serve(locals(response).exchange));
+    app[each.method.toLowerCase() as 'get'](expressPath(each.path), (request, response, next) => {
+      // Express takes a GET for a HEAD too; of a stream there is no head without the stream.
+      if (each.stream !== true || request.method !== 'HEAD') return serve(locals(response).exchange);
+      next();
+      return undefined;
+    });
   }
   for (const [path, methods] of methodsByPath(options.routes)) {
     app.all(expressPath(path), (_request, response, next) => {
@@ -67,13 +73,18 @@ export function createApp(options: AppOptions): Express {
   return app;
 }
 
+function logRequest({ log, request, response, path, gone, startedAt, principal }: Exchange): void {
+  const ms = Number(process.hrtime.bigint() - startedAt) / 1e6;
+  log.debug({ method: request.method, path, status: gone ? 499 : response.statusCode, ms, principal: principal.name }, 'request');
+}
+
 /** `/a/{b}` as express writes it: `/a/:b`. */
 const expressPath = (path: string): string => path.replaceAll(/\{(\w+)\}/g, ':$1');
 
 function methodsByPath(routes: readonly Route[]): ReadonlyMap<string, readonly string[]> {
   const methods = new Map<string, string[]>();
-  for (const { method, path } of routes)
-    methods.set(path, [...(methods.get(path) ?? []), ...(method === 'GET' ? ['GET', 'HEAD'] : [method])]);
+  for (const { method, path, stream } of routes)
+    methods.set(path, [...(methods.get(path) ?? []), ...(method === 'GET' && stream !== true ? ['GET', 'HEAD'] : [method])]);
   return methods;
 }
 

@@ -2,7 +2,7 @@ import { SpoolError } from '@spool/schemas';
 import type { StreamContext } from './route.js';
 
 export interface EventStreamOptions {
-  /** A comment is sent after this long without an event, so that proxies keep the connection. Milliseconds. @default 15000 */
+  /** A comment is sent this often, so that proxies keep a quiet connection. Milliseconds. @default 15000 */
   readonly heartbeatMs?: number;
   /** What may wait for a slow client; beyond it the client gets `resync` and is cut off. @default 1 MiB */
   readonly maxBufferedBytes?: number;
@@ -83,10 +83,7 @@ export function openEventStream(context: StreamContext, options: EventStreamOpti
   const lastEventId = request.headers['last-event-id'];
   return {
     lastEventId: typeof lastEventId === 'string' && lastEventId !== '' ? lastEventId : undefined,
-    send: (event) => {
-      if (open) heartbeat.refresh();
-      return write(format(event));
-    },
+    send: (event) => write(format(event)),
     ready: async () => {
       while (open && response.writableNeedDrain && response.writableLength > maxBufferedBytes / 2) {
         await Promise.race([new Promise((resolve) => response.once('drain', resolve)), ended]);

@@ -180,6 +180,12 @@ describe('an event stream', () => {
     expect((await server.send({ path: '/events' })).status).toBe(500);
   });
 
+  it('has no HEAD', async () => {
+    await streaming(() => undefined);
+    const answer = await server.send({ method: 'HEAD', path: '/events' });
+    expect([answer.status, answer.headers['allow']]).toEqual([405, 'GET, OPTIONS']);
+  });
+
   it('is asked for as what it is', async () => {
     await streaming(() => undefined);
     expect((await server.send({ path: '/events', headers: { accept: 'application/json' } })).problem().code).toBe('NOT_ACCEPTABLE');

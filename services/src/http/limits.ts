@@ -21,7 +21,7 @@ export interface HttpLimits {
   readonly keepAliveTimeoutMs: number;
   /** How long a handler may take, in milliseconds. @default 30000 */
   readonly handlerTimeoutMs: number;
-  /** Connections beyond this are dropped by the kernel's queue. @default 20000 */
+  /** Connections beyond this are closed as soon as they open, without an answer. @default 20000 */
   readonly maxConnections: number;
   /** Requests being handled, streams not counted; more are refused with OVERLOADED. @default 8192 */
   readonly maxInFlight: number;

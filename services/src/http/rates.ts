@@ -23,7 +23,6 @@ export function createRates(limits: HttpLimits['rates']): Rates {
   const limiter = (name: keyof typeof stores) =>
     rateLimit({
       ...limits[name],
-      identifier: name,
       store: stores[name],
       standardHeaders: 'draft-7',
       legacyHeaders: false,

@@ -246,6 +246,21 @@ describe('a request that is refused', () => {
     expect(await answer.json()).toMatchObject({ code: 'MALFORMED_JSON', detail: 'The body is not UTF-8' });
   });
 
+  it('for a body that says it will be too large, before it is sent', async () => {
+    await start([echo]);
+    const socket = connect(server!.port, '127.0.0.1');
+    const answered = new Promise<string>((resolve) =>
+      socket.once('data', (chunk) => {
+        resolve(chunk.toString());
+      }),
+    );
+    socket.write(
+      'POST /api/v1/things/a HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2000000000\r\n\r\n',
+    );
+    expect(await answered).toMatch(/^HTTP\/1.1 413 /);
+    socket.destroy();
+  });
+
   it('for a bomb that is small until it is unpacked', async () => {
     await start([echo], { limits: { bodyBytes: 2_000 } });
     const body = gzipSync(JSON.stringify({ name: 'x'.repeat(1_000_000) }));
@@ -351,6 +366,22 @@ describe('an error of the handler', () => {
     expect(answer.text + JSON.stringify(answer.headers)).not.toContain('hunter2');
     expect(server!.logged).not.toHaveLength(0);
     expect(server!.logText()).not.toContain('hunter2');
+  });
+
+  it('leaves a line for each request, where that is asked for', async () => {
+    await start([empty('/things/{id}', 'analyst', { params: z.object({ id: z.string() }) })]);
+    await server!.send({ path: '/things/1?token=hunter2' });
+    expect(server!.logged).toEqual([
+      expect.objectContaining({
+        level: 20,
+        method: 'GET',
+        path: '/things/1',
+        route: '/things/{id}',
+        status: 204,
+        principal: 'local',
+        ms: expect.any(Number) as number,
+      }),
+    ]);
   });
 
   it('that it does not declare is answered, and logged', async () => {

@@ -177,6 +177,21 @@ describe('tokens', () => {
     await expect(withBearer(auth, await token())).rejects.toEqual(refused(reason));
   });
 
+  it('are refused if their algorithm is not allowed, though the key is known', async () => {
+    const rsa = await generateKeyPair('RS256', { extractable: true });
+    await writeFile(
+      join(folder, 'both.json'),
+      JSON.stringify({ keys: [...jwks.keys, { ...(await exportJWK(rsa.publicKey)), kid: 'two', alg: 'RS256' }] }),
+    );
+    const signed = (): Promise<string> =>
+      new SignJWT({ iss: issuer, aud: audience, sub: 'ada', exp: now / 1000 + 60 })
+        .setProtectedHeader({ alg: 'RS256', kid: 'two' })
+        .sign(rsa.privateKey);
+    expect(await withBearer(await open({ jwks: { file: join(folder, 'both.json') } }), await signed())).toMatchObject({ id: 'ada' });
+    const strict = await open({ jwks: { file: join(folder, 'both.json') }, algorithms: ['ES256'] });
+    await expect(withBearer(strict, await signed())).rejects.toEqual(refused(/alg/i));
+  });
+
   it('may be a few seconds off the clock', async () => {
     expect(await withBearer(await open(), await sign({ exp: now / 1000 - 4 }))).toMatchObject({ id: 'ada' });
   });
