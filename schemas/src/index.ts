@@ -12,10 +12,12 @@ export * from './generated/index.js';
 export { fromJson, toJson } from './avro/json.js';
 export { createCodec, type Codec, type CodecOptions, type DecodedRecord, type Decoder, type Encoder } from './codec/codec.js';
 export { createMemoryRegistry, type MemoryRegistryOptions } from './codec/memory-registry.js';
-export { subjectOf, type Compatibility, type RegisteredVersion, type SchemaRegistry } from './codec/registry.js';
+export { subjectOf, type RegisteredVersion, type SchemaRegistry } from './codec/registry.js';
 export { headerBytes, isFramed, schemaIdOf } from './codec/wire.js';
-export { incompatibilities, type EarlierVersion } from './compatibility/incompatibilities.js';
-export { unreadableParts } from './compatibility/readable.js';
+export { checkCompatibility, compatibilityLevels, type Compatibility, type Conflict, type EarlierVersion } from './compatibility/levels.js';
+export { parseAvro, type ParseAvroOptions } from './compatibility/parse.js';
+export type { ParsedAvro } from './compatibility/parsed.js';
+export { renderAvro, type RenderAvroOptions } from './compatibility/render.js';
 export {
   avroContentType,
   formatReplyAddress,

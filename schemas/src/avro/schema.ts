@@ -47,8 +47,9 @@ export interface RecordSchema<T> {
 /** The type of the values of a schema: `PayloadOf<typeof SpanSchema>` is `Span`. */
 export type PayloadOf<S> = S extends RecordSchema<infer T> ? T : never;
 
-const primitives: ReadonlySet<string> = new Set(['null', 'boolean', 'int', 'long', 'float', 'double', 'bytes', 'string']);
-export const isPrimitive = (name: string): boolean => primitives.has(name);
+const primitives = ['null', 'boolean', 'int', 'long', 'float', 'double', 'bytes', 'string'] as const;
+export type PrimitiveKind = (typeof primitives)[number];
+export const isPrimitive = (name: string): name is PrimitiveKind => (primitives as readonly string[]).includes(name);
 
 export const isDefinition = (schema: AvroSchema): schema is AvroDefinition => typeof schema === 'object' && !Array.isArray(schema);
 

@@ -1,4 +1,4 @@
-import { incompatibilities } from '../compatibility/incompatibilities.js';
+import { incompatibilities } from '../compatibility/levels.js';
 import type { SchemaRegistry } from '../codec/registry.js';
 import type { Contract } from '../generate/contracts.js';
 import type { RecordDefinition } from '../avro/schema.js';

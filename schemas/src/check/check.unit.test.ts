@@ -25,10 +25,10 @@ describe('the check of contracts', () => {
       fullName: 'spool.Span',
       subjects: ['a.spans-spool.Span', 'b.spans-spool.Span'],
       problems: [
-        'a.spans-spool.Span: the new schema cannot read version 1: /late: the writer does not have this field, and the reader has no default for it',
-        'a.spans-spool.Span: the new schema cannot read version 2: /late: the writer does not have this field, and the reader has no default for it',
-        'b.spans-spool.Span: the new schema cannot read version 1: /late: the writer does not have this field, and the reader has no default for it',
-        'b.spans-spool.Span: version 1 cannot read the new schema: /kind: the writer does not have this field, and the reader has no default for it',
+        "a.spans-spool.Span: version 2: The field 'late' at path '/fields/1' in the new schema has no default value and is missing in the old schema",
+        "a.spans-spool.Span: version 1: The field 'late' at path '/fields/1' in the new schema has no default value and is missing in the old schema",
+        "b.spans-spool.Span: version 1: The field 'late' at path '/fields/1' in the new schema has no default value and is missing in the old schema",
+        "b.spans-spool.Span: version 1: The field 'kind' at path '/fields/1' in the old schema has no default value and is missing in the new schema",
         'b.spans-spool.Span: /late: looks like kind renamed: give it the alias kind, or remove kind in a version of its own',
       ],
     });

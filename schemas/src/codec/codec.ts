@@ -4,7 +4,7 @@ import { invalidPayload, valueToJson } from '../avro/json.js';
 import { isDefinition, fullNameOf, type AvroSchema, type RecordSchema } from '../avro/schema.js';
 import { avroType, recordType } from '../avro/types.js';
 import { violationsOf } from '../avro/violations.js';
-import { sentence, unreadableParts } from '../compatibility/readable.js';
+import { unreadableParts } from '../compatibility/levels.js';
 import type { Upcasters } from '../upcast/upcasters.js';
 import { subjectOf, type SchemaRegistry } from './registry.js';
 import { headerBytes, schemaIdOf } from './wire.js';
@@ -170,16 +170,32 @@ function createResolvedRead<T>(reader: RecordSchema<T>, writer: Writer): Read<T>
   if (type.equals(writer.type)) return (value) => readWith(type, value, reader.fullName, writer.id) as T;
   let resolver: Resolver;
   try {
-    resolver = type.createResolver(writer.type);
+    resolver = resolverOf(type, writer.type);
   } catch (cause) {
-    const parts = unreadableParts(reader.schema, writer.schema).map(sentence);
-    const why = parts.length > 0 ? parts.join('; ') : (cause as Error).message;
+    const why = whyUnreadable(reader.schema, writer.schema) || (cause as Error).message;
     const message = `Schema ${writer.id} (${nameOf(writer.schema)}) cannot be read as ${reader.fullName}: ${why}`;
     return () => {
       throw new SpoolError('RECORD_UNREADABLE', message, { cause });
     };
   }
   return (value) => readWith(type, value, reader.fullName, writer.id, resolver) as T;
+}
+
+/** Names match in full or, as the specification and the registry's compatibility check have it, without their namespaces. */
+function resolverOf(reader: Type, writer: Type): Resolver {
+  try {
+    return reader.createResolver(writer);
+  } catch {
+    return reader.createResolver(writer, { ignoreNamespaces: true });
+  }
+}
+
+function whyUnreadable(reader: AvroSchema, writer: AvroSchema): string {
+  try {
+    return unreadableParts(reader, writer).join('; ');
+  } catch {
+    return ''; // avsc takes schemas that are not valid Avro
+  }
 }
 
 function readAny(writer: Writer, value: Buffer): DecodedRecord {

@@ -227,10 +227,26 @@ describe('a decoder', () => {
     const bytes = (await codec.encoder('t', Parcel)).encode(parcel);
     const Stricter = record('acme.Parcel', { id: 'string', grams: 'int', owner: 'string' });
     await expect(codec.decoder(Stricter).decode(bytes)).rejects.toThrow(
-      'Schema 1 (acme.Parcel) cannot be read as acme.Parcel: /grams: long cannot be read as int; ' +
-        '/owner: the writer does not have this field, and the reader has no default for it',
+      "Schema 1 (acme.Parcel) cannot be read as acme.Parcel: The type (path '/fields/1/type') of a field in the reader schema does not match " +
+        "with the writer schema: reader type: INT not compatible with writer type: LONG; The field 'owner' at path '/fields/2' in the reader " +
+        'schema has no default value and is missing in the writer schema',
     );
-    expect(() => codec.decoder(SpanSchema).decode(bytes)).toThrow('cannot be read as spool.Span: acme.Parcel is not spool.Span');
+    expect(() => codec.decoder(SpanSchema).decode(bytes)).toThrow(
+      "cannot be read as spool.Span: The name of the schema has changed (path '/name'): expected: acme.Parcel",
+    );
+  });
+
+  it('reads what the registry takes as the next version: a type that moved to another namespace', async () => {
+    const registry = createMemoryRegistry();
+    const trip = (namespace: string) => {
+      const Leg = record(`${namespace}.Leg`, { to: 'string' });
+      return record('acme.Trip', { first: Leg, last: optional(Leg), all: arrayOf(Leg) });
+    };
+    const value = { first: { to: 'SFO' }, last: { to: 'LAX' }, all: [{ to: 'JFK' }] };
+    const bytes = (await createCodec({ registry }).encoder('t', trip('acme.old'))).encode(value);
+    const moved = createCodec({ registry });
+    await moved.encoder('t', trip('acme.moved'));
+    expect(await moved.decoder(trip('acme.moved')).decode(bytes)).toEqual(value);
   });
 
   it('asks again for a schema that the registry did not know', async () => {

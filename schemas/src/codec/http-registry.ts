@@ -7,7 +7,8 @@ import type { ErrorCode } from '../errors/catalogue.js';
 import { SpoolError } from '../errors/spool-error.js';
 import { isDefinition, type AvroSchema } from '../avro/schema.js';
 import { avroType, type NamedTypes } from '../avro/types.js';
-import type { Compatibility, RegisteredVersion, SchemaRegistry } from './registry.js';
+import type { Compatibility } from '../compatibility/levels.js';
+import type { RegisteredVersion, SchemaRegistry } from './registry.js';
 
 export interface HttpRegistryOptions {
   /** Such as `http://127.0.0.1:8081`. A user and password in it are taken for `auth`. */

@@ -1,8 +1,8 @@
 import { SpoolError } from '../errors/spool-error.js';
 import type { AvroSchema } from '../avro/schema.js';
-import { avroType } from '../avro/types.js';
-import { incompatibilities } from '../compatibility/incompatibilities.js';
-import type { Compatibility, RegisteredVersion, SchemaRegistry } from './registry.js';
+import { incompatibilities, type Compatibility } from '../compatibility/levels.js';
+import { parseAvro } from '../compatibility/parse.js';
+import type { RegisteredVersion, SchemaRegistry } from './registry.js';
 
 export interface MemoryRegistryOptions {
   /** @default 'FULL_TRANSITIVE' */
@@ -16,9 +16,9 @@ export function createMemoryRegistry({ compatibility = 'FULL_TRANSITIVE' }: Memo
   const bySubject = new Map<string, RegisteredVersion[]>();
 
   const register = (subject: string, schema: AvroSchema): number => {
-    avroType(schema);
-    const versions = bySubject.get(subject) ?? [];
     const text = JSON.stringify(schema);
+    parseAvro(text, { checkDefaults: true });
+    const versions = bySubject.get(subject) ?? [];
     const id = texts.indexOf(text) + 1;
     const same = versions.find((version) => version.id === id);
     if (same !== undefined) return same.id;

@@ -1,7 +1,5 @@
 import type { AvroSchema } from '../avro/schema.js';
 
-export type Compatibility = 'NONE' | 'BACKWARD' | 'BACKWARD_TRANSITIVE' | 'FORWARD' | 'FORWARD_TRANSITIVE' | 'FULL' | 'FULL_TRANSITIVE';
-
 /** What a schema registry does for the codec. Adapters: `createHttpRegistry`, `createMemoryRegistry`. */
 export interface SchemaRegistry {
   /**

@@ -2,7 +2,8 @@ import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { AvroSchema } from '../avro/schema.js';
 import { createMemoryRegistry } from '../codec/memory-registry.js';
-import type { Compatibility, RegisteredVersion, SchemaRegistry } from '../codec/registry.js';
+import type { RegisteredVersion, SchemaRegistry } from '../codec/registry.js';
+import type { Compatibility } from '../compatibility/levels.js';
 import { toSpoolError } from '../errors/spool-error.js';
 
 /** What the next requests get instead of an answer: a status with a body, or nothing at all. */

@@ -1,7 +1,6 @@
 /** From the text of a request or of a stored version to a parsed schema, with its references resolved. */
+import { parseAvro, renderAvro, SpoolError, type ParsedAvro } from '@spool/schemas';
 import { LRUCache } from 'lru-cache';
-import { renderSchema } from './avro/canonical.js';
-import { AvroSyntaxError, parseSchema, type ParsedSchema } from './avro/parse.js';
 import { invalidSchema } from './errors.js';
 import { contentKey, type RegistryState } from './store/state.js';
 import type { SchemaReference, SchemaValue } from './store/records.js';
@@ -15,7 +14,7 @@ export interface SchemaInput {
 }
 /** A schema in the form in which it is stored and compared. */
 export interface Content {
-  readonly parsed: ParsedSchema;
+  readonly parsed: ParsedAvro;
   readonly text: string;
   readonly references: readonly SchemaReference[];
   readonly key: string;
@@ -30,25 +29,25 @@ export function contentOf(state: RegistryState, input: SchemaInput, options: { n
   let references = input.references.map((reference) => pinned(state, reference));
   if (options.normalize) references = sortedUnique(references);
   try {
-    const parsed = parseSchema(input.schema, { references: textsOf(state, references), checkDefaults: options.checkDefaults });
-    const text = renderSchema(parsed.schema, { external: parsed.external, normalize: options.normalize });
+    const parsed = parseAvro(input.schema, { references: textsOf(state, references), checkDefaults: options.checkDefaults });
+    const text = renderAvro(parsed, { normalize: options.normalize });
     return { parsed, text, references, key: contentKey({ schema: text, references }) };
   } catch (error) {
-    if (!(error instanceof AvroSyntaxError)) throw error;
+    if (!(error instanceof SpoolError)) throw error;
     const named = references.map(({ name, subject, version }) => `${name} (${subject} ${version})`).join(', ');
     throw invalidSchema(`Invalid schema of type AVRO with refs [${named}], details: ${error.message}`);
   }
 }
 
-const parsedVersions = new LRUCache<string, ParsedSchema>({ max: 1_000 });
+const parsedVersions = new LRUCache<string, ParsedAvro>({ max: 1_000 });
 
 /** The parsed schema of a stored version; undefined when it is not AVRO, or not readable as such. */
-export function parseStored(state: RegistryState, row: SchemaValue): ParsedSchema | undefined {
+export function parseStored(state: RegistryState, row: SchemaValue): ParsedAvro | undefined {
   if ((row.schemaType ?? 'AVRO') !== 'AVRO') return undefined;
   try {
     const references = textsOf(state, row.references ?? []);
     const key = JSON.stringify([row.schema, ...references]);
-    const known = parsedVersions.get(key) ?? parseSchema(row.schema, { references });
+    const known = parsedVersions.get(key) ?? parseAvro(row.schema, { references });
     parsedVersions.set(key, known);
     return known;
   } catch {
@@ -59,7 +58,7 @@ export function parseStored(state: RegistryState, row: SchemaValue): ParsedSchem
 /** The text with every referenced type written out where it is first used. */
 export function resolvedText(state: RegistryState, row: SchemaValue): string {
   const parsed = parseStored(state, row);
-  return parsed === undefined ? row.schema : renderSchema(parsed.schema);
+  return parsed === undefined ? row.schema : renderAvro(parsed, { resolved: true });
 }
 
 /** The version of a subject with this content: the newest, live ones unless `deleted`. */
@@ -68,7 +67,7 @@ export function findContent(state: RegistryState, subject: string, content: Cont
   const same = newestFirst.find((row) => contentKey(row) === content.key);
   if (same !== undefined || content.references.length > 0) return same;
   // A client may send with its types written out what was registered with references.
-  const whole = renderSchema(content.parsed.schema);
+  const whole = renderAvro(content.parsed, { resolved: true });
   return newestFirst.find((row) => (row.references ?? []).length > 0 && resolvedText(state, row) === whole);
 }
 

@@ -1,5 +1,5 @@
 /** What each write changes, decided on the state that the log says: pure functions with the rules of Confluent's registry. */
-import { TooComplexError } from './avro/compatibility.js';
+import { checkCompatibility, SpoolError, type Compatibility } from '@spool/schemas';
 import { contentOf, findContent, parseStored, type Content, type SchemaInput } from './content.js';
 import {
   incompatible,
@@ -13,7 +13,6 @@ import {
   versionNotSoftDeleted,
   versionSoftDeleted,
 } from './errors.js';
-import { incompatibilities, type CompatibilityLevel } from './levels.js';
 import { defaultLevel, levelInScope, normalizeInScope, shownConfig } from './settings.js';
 import type { Change, SchemaValue } from './store/records.js';
 import { contentKey, type Mode, type RegistryState } from './store/state.js';
@@ -98,18 +97,32 @@ function refuseIncompatible(state: RegistryState, subject: string, content: Cont
   if (messages.length > 0) throw incompatible(subject, messages);
 }
 
-/** What is wrong with `content` beside `earlier`, under the level in force for the subject. @throws RegistryError 42201 too complex */
+/**
+ * What is wrong with `content` beside the newest of `earlier` that it does not go with, under the level in force for the subject, in the
+ * form of Confluent's registry. @throws RegistryError 42201 too complex
+ */
 export function compatibilityMessages(
   state: RegistryState,
   subject: string,
   content: Content,
   earlier: readonly SchemaValue[],
 ): readonly string[] {
-  const others = earlier.map((row) => ({ version: row.version, text: row.schema, parse: () => parseStored(state, row)?.schema }));
+  const level = levelInScope(state, subject);
+  const versions = earlier.map((row) => ({ version: row.version, parse: () => parseStored(state, row) }));
   try {
-    return incompatibilities(levelInScope(state, subject), content.parsed.schema, others);
+    const conflicts = checkCompatibility(level, content.parsed, versions);
+    const newest = earlier.find((row) => row.version === conflicts[0]?.version);
+    if (newest === undefined) return [];
+    return [
+      ...conflicts
+        .filter(({ version }) => version === newest.version)
+        .map(({ type, description, info }) => `{errorType:'${type}', description:'${description}', additionalInfo:'${info}'}`),
+      `{oldSchemaVersion: ${newest.version}}`,
+      `{oldSchema: '${newest.schema}'}`,
+      `{validateFields: 'false', compatibility: '${level}'}`,
+    ];
   } catch (error) {
-    if (error instanceof TooComplexError) throw invalidSchema(error.message);
+    if (error instanceof SpoolError) throw invalidSchema(error.message);
     throw error;
   }
 }
@@ -175,7 +188,7 @@ export const deleteVersion =
   };
 
 export interface ConfigUpdate {
-  readonly compatibilityLevel?: CompatibilityLevel | undefined;
+  readonly compatibilityLevel?: Compatibility | undefined;
   readonly normalize?: boolean | undefined;
 }
 

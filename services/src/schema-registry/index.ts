@@ -1,3 +1,2 @@
 /** A schema registry with the REST API and the storage format of Confluent's, for Avro. */
 export { startSchemaRegistry, type SchemaRegistryOptions, type RunningSchemaRegistry } from './start.js';
-export { canRead, type Incompatibility, type IncompatibilityType } from './avro/compatibility.js';

@@ -1,11 +1,14 @@
 /** What holds for a subject: its own setting, else the one of the whole registry, else the default. */
-import { levelNamed, type CompatibilityLevel } from './levels.js';
+import { compatibilityLevels, type Compatibility } from '@spool/schemas';
 import type { ConfigValue } from './store/records.js';
 import type { RegistryState } from './store/state.js';
 
-export const defaultLevel: CompatibilityLevel = 'BACKWARD';
+export const defaultLevel: Compatibility = 'BACKWARD';
 
-export function levelInScope(state: RegistryState, subject: string): CompatibilityLevel {
+/** In any case of letters. */
+export const levelNamed = (name: string): Compatibility | undefined => compatibilityLevels.find((level) => level === name.toUpperCase());
+
+export function levelInScope(state: RegistryState, subject: string): Compatibility {
   const own = state.config(subject)?.compatibilityLevel ?? state.config(null)?.compatibilityLevel;
   return (own === undefined ? undefined : levelNamed(own)) ?? defaultLevel;
 }

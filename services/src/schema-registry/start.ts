@@ -3,10 +3,10 @@ import { randomUUID } from 'node:crypto';
 import type { AddressInfo } from 'node:net';
 import type { RequestHandler } from 'express';
 import { SpoolError } from '@spool/schemas';
-import type { Kafka } from '@spool/streams';
+import type { Kafka, Log } from '@spool/streams';
 import { createApp } from './http/app.js';
 import { encodeChange } from './store/records.js';
-import { Tail, type Log } from './store/tail.js';
+import { Tail } from './store/tail.js';
 import { Writer } from './store/writer.js';
 
 export interface SchemaRegistryOptions {

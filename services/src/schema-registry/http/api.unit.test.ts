@@ -190,8 +190,12 @@ describe('compatibility', () => {
     await api.put('/config/s', { compatibility: 'BACKWARD_TRANSITIVE' });
     expect((await api.post(path, { schema: required })).body).toEqual({ is_compatible: false });
     const { messages } = (await api.post(`${path}?verbose=true`, { schema: required })).body as { messages: string[] };
-    expect(messages[0]).toContain("errorType:'READER_FIELD_MISSING_DEFAULT_VALUE'");
-    expect(messages).toContain('{oldSchemaVersion: 1}');
+    expect(messages).toEqual([
+      "{errorType:'READER_FIELD_MISSING_DEFAULT_VALUE', description:'The field 'z' at path '/fields/1' in the new schema has no default value and is missing in the old schema', additionalInfo:'z'}",
+      '{oldSchemaVersion: 1}',
+      `{oldSchema: '${v1}'}`,
+      "{validateFields: 'false', compatibility: 'BACKWARD_TRANSITIVE'}",
+    ]);
     expect((await api.post(`${path}/1?verbose=true`, { schema: v1 })).body).toEqual({ is_compatible: true, messages: [] });
   });
 

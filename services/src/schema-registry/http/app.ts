@@ -1,7 +1,7 @@
 /** The API as an express application: media types, bounds, and errors in the form that clients of Confluent's registry parse. */
+import type { Log } from '@spool/streams';
 import express, { type ErrorRequestHandler, type Express, type Request, type RequestHandler, type Response } from 'express';
 import { RegistryError } from '../errors.js';
-import type { Log } from '../store/tail.js';
 import { routes, type Registry } from './routes.js';
 
 export interface AppOptions {

@@ -2,9 +2,9 @@
 import type { Request } from 'express';
 import { z } from 'zod';
 import { invalidCompatibility, invalidMode, invalidSchema, invalidSubject, invalidVersion, RegistryError } from '../errors.js';
-import { levelNamed } from '../levels.js';
 import type { ConfigUpdate } from '../decisions.js';
 import type { SchemaInput } from '../content.js';
+import { levelNamed } from '../settings.js';
 import { modes, type Mode } from '../store/state.js';
 
 const maxSubjectLength = 1_000;

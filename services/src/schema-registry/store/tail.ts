@@ -1,10 +1,7 @@
 /** Follows the `_schemas` topic from its beginning and keeps the state that it says. */
-import type { ConsumedRecord, Reader, Slice } from '@spool/streams';
+import type { ConsumedRecord, Log, Reader, Slice } from '@spool/streams';
 import { decodeRecord } from './records.js';
 import { RegistryState } from './state.js';
-
-/** Where a service reports what its operator should see. Messages hold no secrets. */
-export type Log = (level: 'info' | 'warn' | 'error', message: string, facts?: Readonly<Record<string, unknown>>) => void;
 
 export interface TailOptions {
   readonly topic: string;

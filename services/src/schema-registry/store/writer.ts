@@ -11,11 +11,11 @@
  * A write is answered after its records came back through the tail, so whoever got the answer finds it in the next request.
  */
 import { SpoolError } from '@spool/schemas';
-import type { ConsumedRecord, Kafka, ProducerRecord, TransactionalProducer } from '@spool/streams';
+import type { ConsumedRecord, Kafka, Log, ProducerRecord, TransactionalProducer } from '@spool/streams';
 import { overloaded, RegistryError, schemaTooLarge, storeFailed, timedOut } from '../errors.js';
 import { encodeChange, type Change } from './records.js';
 import type { RegistryState } from './state.js';
-import type { Log, Tail } from './tail.js';
+import type { Tail } from './tail.js';
 
 export interface Decision<T> {
   /** Empty when the state is as wanted already. */

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { NumberLiteral, parseJson, renderJson } from './json.js';
+import { NumberLiteral, parseJson, renderJson } from './exact-json.js';
 
 describe('JSON that keeps its numbers', () => {
   it('keeps digits that a double cannot hold, and the form of the number', () => {

@@ -4,8 +4,10 @@
  * unqualified name or alias), with two deliberate differences: a record that sits in a union is also reported from the inside, and a
  * pair that was taken for compatible only while a later-refuted pair was assumed is looked at again.
  */
-import { fullName, isNamed, typeName, type EnumSchema, type Field, type FixedSchema, type NamedSchema } from './schema.js';
-import type { RecordSchema, Schema, UnionSchema } from './schema.js';
+import { step } from '../avro/names.js';
+import { SpoolError } from '../errors/spool-error.js';
+import { fullName, isNamed, typeName, type EnumSchema, type Field, type FixedSchema, type NamedSchema } from './parsed.js';
+import type { ParsedAvro, RecordSchema, Schema, UnionSchema } from './parsed.js';
 
 export type IncompatibilityType =
   | 'NAME_MISMATCH'
@@ -23,18 +25,12 @@ export interface Incompatibility {
   readonly info: string;
 }
 
-/** The comparison took more steps than allowed; no answer is known. */
-export class TooComplexError extends Error {
-  override readonly name = 'TooComplexError';
-}
-
 /**
  * Empty when a reader with `reader` can read all data of a writer with `writer`.
- * @param maxSteps pairs of types looked at before giving up; two hostile unions could otherwise hold the process for minutes.
- * @throws TooComplexError
+ * @throws SpoolError SCHEMA_INVALID when they are too large to be compared
  */
-export function canRead(reader: Schema, writer: Schema, maxSteps = 1_000_000): readonly Incompatibility[] {
-  return compare(reader, writer, [], { verdicts: new Map(), assumed: [], stepsLeft: maxSteps });
+export function canRead(reader: ParsedAvro, writer: ParsedAvro): readonly Incompatibility[] {
+  return compare(reader.schema, writer.schema, [], { verdicts: new Map(), assumed: [], stepsLeft: mostSteps });
 }
 
 interface Comparison {
@@ -46,6 +42,8 @@ interface Comparison {
 }
 type Path = readonly (string | number)[];
 const mostProblems = 100;
+/** Pairs of types looked at before giving up: two hostile unions could otherwise hold the process for minutes. */
+const mostSteps = 1_000_000;
 
 function compare(reader: Schema, writer: Schema, path: Path, run: Comparison): readonly Incompatibility[] {
   spend(run);
@@ -67,7 +65,7 @@ function compare(reader: Schema, writer: Schema, path: Path, run: Comparison): r
 
 function spend(run: Comparison): void {
   run.stepsLeft -= 1;
-  if (run.stepsLeft < 0) throw new TooComplexError('the schemas are too large to be compared');
+  if (run.stepsLeft < 0) throw new SpoolError('SCHEMA_INVALID', 'the schemas are too large to be compared');
 }
 
 const readable: Partial<Record<Schema['kind'], readonly Schema['kind'][]>> = {
@@ -151,6 +149,6 @@ const upper = (schema: Schema) => (isNamed(schema) ? `${schema.kind.toUpperCase(
 
 const problem = (type: IncompatibilityType, path: Path, info: string): Incompatibility => ({
   type,
-  path: `/${path.map((step) => String(step).replaceAll('~', '~0').replaceAll('/', '~1')).join('/')}`,
+  path: path.map(step).join('') || '/',
   info,
 });

@@ -2,18 +2,19 @@
  * The one text of a schema that is stored and compared: minified, attributes in the order in which Avro's Java library writes them,
  * since Confluent's registry stores that text and finds a schema by its hash. Docs, defaults and aliases are part of it.
  */
-import { renderJson, type JsonObject } from './json.js';
-import { fullName, isNamed, type Field, type FullName, type NamedSchema, type Schema } from './schema.js';
+import { renderJson, type JsonObject } from './exact-json.js';
+import { fullName, isNamed, type Field, type FullName, type NamedSchema, type ParsedAvro, type Schema } from './parsed.js';
 
-export interface RenderOptions {
-  /** Named types to write as a mere name, even the first time: those of the references. @default none */
-  readonly external?: ReadonlySet<NamedSchema>;
+export interface RenderAvroOptions {
+  /** Write types of the references out where they are first used, instead of their mere name. @default false */
+  readonly resolved?: boolean;
   /** Also sort what has no order of its own, and drop empty docs: `normalize=true`. @default false */
   readonly normalize?: boolean;
 }
 
-export function renderSchema(schema: Schema, options: RenderOptions = {}): string {
-  return render(schema, '', { written: new Set(options.external), normalize: options.normalize ?? false });
+/** The canonical text. */
+export function renderAvro({ schema, external }: ParsedAvro, { resolved = false, normalize = false }: RenderAvroOptions = {}): string {
+  return render(schema, '', { written: new Set(resolved ? [] : external), normalize });
 }
 
 interface Pen {

@@ -1,8 +1,6 @@
 /** A parsed Avro schema. A named type that is referred to twice is the same object, so recursive schemas are cyclic graphs. */
-import type { Json, JsonObject } from './json.js';
-
-export const primitives = ['null', 'boolean', 'int', 'long', 'float', 'double', 'bytes', 'string'] as const;
-export type PrimitiveKind = (typeof primitives)[number];
+import type { PrimitiveKind } from '../avro/schema.js';
+import type { Json, JsonObject } from './exact-json.js';
 
 /** Attributes that the specification does not reserve, in the order they were written; `logicalType` is one of them. */
 export type Props = JsonObject;
@@ -68,6 +66,13 @@ export type Schema = PrimitiveSchema | ArraySchema | MapSchema | UnionSchema | N
 
 export const isNamed = (schema: Schema): schema is NamedSchema =>
   schema.kind === 'record' || schema.kind === 'enum' || schema.kind === 'fixed';
+
+/** A schema as `parseAvro` gives it. */
+export interface ParsedAvro {
+  readonly schema: Schema;
+  /** Named types that came from the references. */
+  readonly external: ReadonlySet<NamedSchema>;
+}
 
 /** How messages and unions call a type: `string`, or `org.acme.Flight`. */
 export const typeName = (schema: Schema) => (isNamed(schema) ? fullName(schema.name) : schema.kind);

@@ -1,13 +1,14 @@
-import { renderSchema } from './canonical.js';
-import { AvroSyntaxError, parseSchema, type ParseOptions } from './parse.js';
+import { SpoolError } from '../errors/spool-error.js';
+import { parseAvro, type ParseAvroOptions } from './parse.js';
+import { renderAvro } from './render.js';
 
 const canonical = (schema: unknown, normalize = false) =>
-  renderSchema(parseSchema(typeof schema === 'string' ? schema : JSON.stringify(schema)).schema, { normalize });
-const refusal = (schema: unknown, options?: ParseOptions) => {
+  renderAvro(parseAvro(typeof schema === 'string' ? schema : JSON.stringify(schema)), { normalize });
+const refusal = (schema: unknown, options?: ParseAvroOptions) => {
   try {
-    parseSchema(typeof schema === 'string' ? schema : JSON.stringify(schema), options);
+    parseAvro(typeof schema === 'string' ? schema : JSON.stringify(schema), options);
   } catch (error) {
-    if (error instanceof AvroSyntaxError) return error.message;
+    if (error instanceof SpoolError && error.code === 'SCHEMA_INVALID') return error.message;
     throw error;
   }
   return 'accepted';
@@ -105,14 +106,13 @@ describe('references', () => {
   const person = '{"type":"record","name":"Person","namespace":"org","fields":[{"name":"home","type":"Address"}]}';
 
   it('lend their named types, which are not written out', () => {
-    const { schema, external } = parseSchema(person, { references: [address] });
-    expect(renderSchema(schema, { external })).toBe(person);
-    expect(renderSchema(schema)).toContain('"name":"city"');
+    const parsed = parseAvro(person, { references: [address] });
+    expect(renderAvro(parsed)).toBe(person);
+    expect(renderAvro(parsed, { resolved: true })).toContain('"name":"city"');
   });
 
   it('may be the whole schema', () => {
-    const { schema, external } = parseSchema('"org.Address"', { references: [address] });
-    expect(renderSchema(schema, { external })).toBe('"org.Address"');
+    expect(renderAvro(parseAvro('"org.Address"', { references: [address] }))).toBe('"org.Address"');
   });
 
   it('are needed', () => {

@@ -1,6 +1,6 @@
 /** Whether a default fits its type, by the specification's table; a union's default fits the union's first branch. */
-import { isObject, NumberLiteral, renderJson, type Json } from './json.js';
-import { typeName, type RecordSchema, type Schema } from './schema.js';
+import { isObject, NumberLiteral, renderJson, type Json } from './exact-json.js';
+import { typeName, type RecordSchema, type Schema } from './parsed.js';
 
 const range = { int: [-(2n ** 31n), 2n ** 31n - 1n], long: [-(2n ** 63n), 2n ** 63n - 1n] } as const;
 

@@ -2,16 +2,14 @@
  * Reads Avro schemas as Avro's Java library does, which is what Confluent's registry accepts: strict about names, lenient about
  * attributes it does not know. Every problem names its place as a JSON pointer.
  */
-import { isObject, NumberLiteral, parseJson, type Json, type JsonObject } from './json.js';
+import { isPrimitive } from '../avro/schema.js';
+import { SpoolError } from '../errors/spool-error.js';
 import { invalidDefault } from './defaults.js';
-import { fullName, primitives, typeName, type Field, type FullName, type NamedSchema, type PrimitiveKind } from './schema.js';
-import type { Props, RecordSchema, Schema } from './schema.js';
+import { isObject, NumberLiteral, parseJson, type Json, type JsonObject } from './exact-json.js';
+import { fullName, typeName, type Field, type FullName, type NamedSchema, type ParsedAvro } from './parsed.js';
+import type { Props, RecordSchema, Schema } from './parsed.js';
 
-export class AvroSyntaxError extends Error {
-  override readonly name = 'AvroSyntaxError';
-}
-
-export interface ParseOptions {
+export interface ParseAvroOptions {
   /** Schemas whose named types may be used, dependencies first. */
   readonly references?: readonly string[];
   /** Refuse defaults that do not fit their type. @default false, since schemas of old topics may carry such defaults */
@@ -21,14 +19,8 @@ export interface ParseOptions {
   readonly maxNodes?: number;
 }
 
-export interface ParsedSchema {
-  readonly schema: Schema;
-  /** Named types that came from the references. */
-  readonly external: ReadonlySet<NamedSchema>;
-}
-
-/** @throws AvroSyntaxError */
-export function parseSchema(text: string, options: ParseOptions = {}): ParsedSchema {
+/** @throws SpoolError SCHEMA_INVALID, with the place and the problem */
+export function parseAvro(text: string, options: ParseAvroOptions = {}): ParsedAvro {
   const named = new Map<string, NamedSchema>();
   const budget = { nodes: options.maxNodes ?? 50_000, depth: options.maxDepth ?? 200 };
   for (const reference of options.references ?? []) parseInto(reference, named, { ...budget, checkDefaults: false });
@@ -54,13 +46,12 @@ function parseInto(text: string, named: Map<string, NamedSchema>, limits: Limits
   try {
     json = parseJson(text);
   } catch (error) {
-    throw new AvroSyntaxError(`not valid JSON: ${(error as Error).message}`, { cause: error });
+    throw new SpoolError('SCHEMA_INVALID', `not valid JSON: ${(error as Error).message}`, { cause: error });
   }
   return parse(json, '', { named, limits, namespace: '', depth: 0 });
 }
 
-const bad = (at: string, problem: string) => new AvroSyntaxError(`at '${at === '' ? '/' : at}': ${problem}`);
-const isPrimitive = (name: string): name is PrimitiveKind => (primitives as readonly string[]).includes(name);
+const bad = (at: string, problem: string) => new SpoolError('SCHEMA_INVALID', `at '${at === '' ? '/' : at}': ${problem}`);
 
 function parse(json: Json, at: string, scope: Scope): Schema {
   scope.limits.nodes -= 1;
