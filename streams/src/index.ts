@@ -1,19 +1,14 @@
 export type * from './kafka/port.js';
 export { offset } from './kafka/port.js';
+export type { RestoreSource, TaskCheckpoint } from './engine/acquire.js';
+export { createSharedWriter, type SharedWriter } from './engine/writer.js';
 export { openControl, type Control, type ControlOptions, type ControlOrder } from './engine/control.js';
 export { localWork, type LocalContext, type LocalWorkOptions } from './engine/local-work.js';
 export { offsetWork, type OffsetWorkOptions } from './engine/offset-work.js';
 export { runProcessor, type ProcessorOptions, type RunningProcessor } from './engine/processor.js';
 export { readToEnd, type ReadToEndOptions, type RestoreProgress } from './engine/restore.js';
 export { backOffMs } from './engine/retry.js';
-export {
-  transactionalWork,
-  type Commit,
-  type RestoreSource,
-  type TaskCheckpoint,
-  type TransactionalWorkOptions,
-  type TransactionContext,
-} from './engine/transactional-work.js';
+export { transactionalWork, type Commit, type TransactionalWorkOptions, type TransactionContext } from './engine/transactional-work.js';
 export type {
   Group,
   PartitionStatus,

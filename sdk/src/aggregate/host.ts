@@ -15,6 +15,7 @@ import {
   type Reply,
 } from '@spool/schemas';
 import {
+  createSharedWriter,
   offset,
   partitionKey,
   transactionalWork,
@@ -23,6 +24,7 @@ import {
   type Offset,
   type ProcessorDefinition,
   type RestoreSource,
+  type SharedWriter,
   type TaskRequest,
   type TaskWork,
   type TopicPartition,
@@ -44,6 +46,11 @@ export interface AggregateHostOptions {
   readonly replies: ReplySender;
   /** How long the outcome of a command is kept for its repetitions, in milliseconds. @default 24 hours */
   readonly outcomeRetentionMs?: number;
+  /**
+   * `instance`: one transaction for all partitions of this instance, ownership by claims in the log. `partition`: one transaction and one
+   * transactional id for each partition, which costs more under load. @default 'partition'
+   */
+  readonly transactions?: 'instance' | 'partition';
 }
 
 const day = 24 * 60 * 60 * 1000;
@@ -57,16 +64,20 @@ const maxEventBytes = 900_000;
 export function aggregateHost(options: AggregateHostOptions): ProcessorDefinition {
   const { instance, aggregate } = options;
   const { topics } = instance;
+  const consumer = consumerId(options.bundle, aggregate.name, 1);
+  const prefix = `${consumer}/${instance.id}`;
+  const writer = options.transactions === 'instance' ? createSharedWriter({ kafka: instance.kafka, prefix }) : undefined;
   return {
-    consumer: consumerId(options.bundle, aggregate.name, 1),
+    consumer,
     sources: [topics.commands(aggregate.name).name],
     assignment: 'group',
     startAt: 'earliest',
-    open: (task) => openTask(options, task),
+    open: (task) => openTask(options, task, writer),
+    ...(writer === undefined ? {} : { close: writer.close }),
   };
 }
 
-async function openTask(options: AggregateHostOptions, task: TaskRequest): Promise<TaskWork> {
+async function openTask(options: AggregateHostOptions, task: TaskRequest, writer: SharedWriter | undefined): Promise<TaskWork> {
   const { instance, aggregate, replies } = options;
   const { codec, topics, now } = instance;
   const consumer = consumerId(options.bundle, aggregate.name, 1);
@@ -314,6 +325,7 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest): Promi
     restore: restoreSources(options, changelog, events),
     handle,
     beforeCommit,
+    ...(writer === undefined ? {} : { writer }),
   });
 }
 

@@ -1,8 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { SpoolError} from '@spool/schemas';
-import { createCodec, createMemoryRegistry, headerNames, messageHeaders, record, type Codec } from '@spool/schemas';
+import type { SpoolError } from '@spool/schemas';
+import { createCodec, createMemoryRegistry, headerNames, messageHeaders, record, type Codec, TaskCheckpointSchema } from '@spool/schemas';
 import { createMemoryCluster, offset, topicCatalogue, type ConsumedRecord, type Kafka, type MemoryCluster } from '@spool/streams';
 import { bundle } from '../bundle/bundle.js';
 import type { CommandResult } from '../gateway/gateway.js';
@@ -58,6 +58,7 @@ afterEach(async () => {
   rmSync(dataDir, { recursive: true, force: true });
 });
 
+let transactions: 'instance' | 'partition' = 'partition';
 async function start(instance = 'bank-0', outcomeRetentionMs = 60_000): Promise<RunningBundle> {
   const running = await startBundle(bundle({ id: 'bank', version: '1.0.0', components: [Account] }), {
     kafka,
@@ -68,6 +69,7 @@ async function start(instance = 'bank-0', outcomeRetentionMs = 60_000): Promise<
     log: () => undefined,
     now: () => clock,
     outcomeRetentionMs,
+    transactions,
   });
   open.push(running);
   return running;
@@ -96,7 +98,11 @@ const code = async (pending: Promise<CommandResult>): Promise<string> =>
     (error: unknown) => (error as SpoolError).code,
   );
 
-describe('an aggregate host', () => {
+describe.each(['partition', 'instance'] as const)('an aggregate host, a transaction for each %s', (scope) => {
+  beforeEach(() => {
+    transactions = scope;
+  });
+
   it('appends several events of one command at once, with versions, ids and their cause (Evento defects 1 and 2)', async () => {
     const { gateway } = await start();
     await gateway.send(Account, 'Open', 'a', { owner: 'x' }, { commandId: 'c1' });
@@ -208,7 +214,9 @@ describe('an aggregate host', () => {
     async (ending) => {
       const { gateway } = await start();
       await gateway.send(Account, 'Split', 'a', { into: 1 });
-      cluster.breakCommit('bank.Account-1.default.0', ending);
+      const checkpoint = (await log(topics.snapshots('Account').name)).findLast(({ key }) => key!.toString() === 'c/0');
+      const { owner } = await codec.decoder(TaskCheckpointSchema).decode(checkpoint!.value!);
+      cluster.breakCommit(owner, ending);
       // The owner reads back what became of it; the caller hears of it by the retry at the latest.
       const first = await code(gateway.send(Account, 'Split', 'a', { into: 1 }, { commandId: 'c', timeoutMs: 3000 }));
       expect(['applied', 'duplicate', 'INDETERMINATE']).toContain(first);

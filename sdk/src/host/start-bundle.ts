@@ -28,6 +28,8 @@ export interface BundleConfig {
   readonly outcomeRetentionMs?: number;
   /** Requests of its own gateway in flight; more are refused with OVERLOADED. @default 2048 */
   readonly maxInFlight?: number;
+  /** See `AggregateHostOptions.transactions`. @default 'partition' */
+  readonly transactions?: 'instance' | 'partition';
 }
 
 export interface RunningBundle extends AsyncDisposable {
@@ -79,10 +81,14 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
   try {
     // 3. Its processors: read models before the projections that answer from them.
     const replies = createReplySender(instance);
-    const retention = config.outcomeRetentionMs === undefined ? {} : { outcomeRetentionMs: config.outcomeRetentionMs };
+    const settings = {
+      ...(config.outcomeRetentionMs === undefined ? {} : { outcomeRetentionMs: config.outcomeRetentionMs }),
+      ...(config.transactions === undefined ? {} : { transactions: config.transactions }),
+    };
     for (const aggregate of of('aggregate')) {
-      await instance.kafka.admin.ensureTopics([topics.deadLetters(aggregateHost({ instance, bundle: id, aggregate, replies }).consumer)]);
-      await instance.run(aggregateHost({ instance, bundle: id, aggregate, replies, ...retention }));
+      const host = aggregateHost({ instance, bundle: id, aggregate, replies, ...settings });
+      await instance.kafka.admin.ensureTopics([topics.deadLetters(host.consumer)]);
+      await instance.run(host);
       await hostFold(instance, id, aggregate, replies);
     }
     const models = new Map<string, ProjectorHost>();

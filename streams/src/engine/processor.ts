@@ -139,6 +139,7 @@ class Processor implements RunningProcessor {
     await this.#commitAdvice();
     await this.#membership?.close();
     await this.#change(() => this.#closeAll());
+    await this.definition.close?.();
     await this.reader.close();
     await this.#fetching;
     this.#state = 'stopped';

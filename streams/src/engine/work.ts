@@ -60,6 +60,8 @@ export interface ProcessorDefinition {
   /** Where a partition without a position starts. */
   readonly startAt: 'earliest' | 'latest';
   readonly open: (task: TaskRequest) => Promise<TaskWork>;
+  /** Called when the processor has closed its tasks. */
+  readonly close?: () => Promise<void>;
   /** @default 2000 */
   readonly maxGroupRecords?: number;
   /** A task with more waiting is not fetched for. @default 10000 */

@@ -1,0 +1,254 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SpoolError, toSpoolError } from '@spool/schemas';
+import type { ConsumedRecord, Kafka, Offset, TopicPartition } from '../kafka/port.js';
+import { offset } from '../kafka/port.js';
+import { stage } from '../store/staged.js';
+import { partitionKey, type Store, type StoreCheckpoint, type Table } from '../store/store.js';
+import { readToEnd, type RestoreProgress } from './restore.js';
+import type { SharedWriter, Writer } from './writer.js';
+
+/** The record in the changelog that says how far a task's committed work reaches. */
+export interface TaskCheckpoint {
+  /** The transactional id that wrote it. */
+  readonly owner: string;
+  readonly generation: number;
+  readonly inputs: ReadonlyMap<string, Offset>;
+  /** Restoring the covered topic starts here; null: at its beginning. */
+  readonly covered: Offset | null;
+}
+
+export interface RestoreSource {
+  readonly partition: TopicPartition;
+  /** `true`: a store without a position of it starts at the checkpoint's `covered`. */
+  readonly fromCovered: boolean;
+  readonly apply: (record: ConsumedRecord, table: <V>(name: string) => Table<V>) => void | Promise<void>;
+}
+
+export interface AcquireOptions {
+  readonly kafka: Kafka;
+  readonly consumer: string;
+  /** The number of the partition. */
+  readonly task: string;
+  readonly generation: number;
+  readonly store: Store;
+  readonly changelog: TopicPartition;
+  readonly encodeCheckpoint: (checkpoint: TaskCheckpoint) => Buffer;
+  readonly decodeCheckpoint: (value: Buffer) => TaskCheckpoint | Promise<TaskCheckpoint>;
+  /** Read in this order; the changelog is among them. */
+  readonly restore: readonly RestoreSource[];
+  /**
+   * Absent: one transactional id per partition, which the broker takes from a former owner by itself. Given: one for all partitions of the
+   * instance, and ownership by claims in the changelog.
+   */
+  readonly writer?: SharedWriter;
+  readonly onRestore?: (progress: RestoreProgress) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface Acquired {
+  readonly writer: Writer;
+  /** Of the last committed group; undefined where there was none. */
+  readonly checkpoint: TaskCheckpoint | undefined;
+  /** Says that no fencing is needed any more; after the last write. */
+  release(): Promise<void>;
+}
+
+/** Keys of the changelog that are the engine's: `c/<task>` the checkpoint, `c/<task>/<transactional id>` the claim of one writer. */
+const checkpointPrefix = 'c/';
+const checkpointTable = '$checkpoint';
+const claimTable = '$claims';
+/** A former owner that is alive gives its claim back within moments; one that is dead is fenced after it. */
+const releaseGraceMs = 300;
+const maxRounds = 20;
+
+/** Makes this the only writer of a partition, with its store as the log has it. */
+export async function acquire(options: AcquireOptions): Promise<Acquired> {
+  if (options.writer === undefined) {
+    const writer = await openWriter(options.kafka, plainId(options));
+    try {
+      let checkpoint = await restore(options);
+      // Left by instances that shared a writer.
+      const claimants = [...options.store.range(claimTable)].map(([id]) => id);
+      for (const id of claimants) await (await openWriter(options.kafka, id)).close();
+      if (claimants.length > 0) checkpoint = await restore(options);
+      return { writer, checkpoint, release: () => Promise.resolve() };
+    } catch (error) {
+      await writer.close();
+      throw error;
+    }
+  }
+  const writer = await options.writer.current();
+  const checkpoint = await claim(options, writer);
+  const key = claimKey(options.task, writer.id);
+  return {
+    writer,
+    checkpoint,
+    release: async () => void (await writer.commit([{ ...options.changelog, key, value: null }]).catch(() => undefined)),
+  };
+}
+
+/**
+ * Ownership by claims. Whoever may write has a claim in the log before it writes. To acquire: read all claims, those of open transactions too;
+ * fence each foreign one by taking its transactional id; read on to where the log is decided; claim, and take the fenced claims back in the same
+ * transaction; read back. A claim that came between is fenced in its turn, unless its generation is higher: then this one yields.
+ */
+async function claim(options: AcquireOptions, writer: Writer): Promise<TaskCheckpoint | undefined> {
+  const { store, generation, task } = options;
+  const rivals = (): Map<string, number> => {
+    const all = new Map([...store.range(claimTable)] as [string, number][]);
+    all.delete(writer.id);
+    return all;
+  };
+  const fenced = new Set<string>();
+  let claimed = false;
+  // An instance that had a writer for each partition left no claim.
+  if ((await restore(options))?.owner === plainId(options)) await (await openWriter(options.kafka, plainId(options))).close();
+  for (let round = 0; round < maxRounds; round++) {
+    let checkpoint = await restore(options);
+    const found = new Map([...rivals(), ...(await openClaims(options, writer.id))]);
+    const newer = [...found].find(([, of]) => of > generation);
+    if (newer !== undefined)
+      throw new SpoolError(
+        'PRODUCER_FENCED',
+        `${newer[0]} owns ${partitionKey(options.changelog)} by generation ${newer[1]}; this is ${generation}`,
+      );
+    if (claimed && found.size === 0) return checkpoint;
+    if (found.size > 0 && round === 0) {
+      await sleep(releaseGraceMs);
+      checkpoint = await restore(options);
+      for (const id of found.keys()) if (!rivals().has(id) && !(await openClaims(options, writer.id)).has(id)) found.delete(id);
+    }
+    for (const id of found.keys()) {
+      await (await openWriter(options.kafka, id)).close();
+      fenced.add(id);
+    }
+    if (found.size > 0) await restore(options);
+    // Who claimed meanwhile is met in the next round.
+    if ([...rivals().keys()].some((id) => !fenced.has(id))) continue;
+    const taken = [...rivals().keys()].map((id) => ({ ...options.changelog, key: claimKey(task, id), value: null }));
+    const value = options.encodeCheckpoint({
+      owner: writer.id,
+      generation,
+      inputs: checkpoint?.inputs ?? new Map(),
+      covered: checkpoint?.covered ?? null,
+    });
+    await writer.commit([{ ...options.changelog, key: claimKey(task, writer.id), value }, ...taken]);
+    claimed = true;
+  }
+  throw new SpoolError('UNAVAILABLE', `${partitionKey(options.changelog)} was claimed by others ${maxRounds} times`);
+}
+
+/** The id of a writer that has one partition only. */
+const plainId = ({ consumer, task }: AcquireOptions): string => `${consumer}.${task}`;
+const claimKey = (task: string, id: string): string => `${checkpointPrefix}${task}/${id}`;
+export const checkpointKey = (task: string): string => checkpointPrefix + task;
+
+async function openWriter(kafka: Kafka, transactionalId: string): Promise<Writer> {
+  const producer = await kafka.transactionalProducer({ transactionalId });
+  return { id: transactionalId, commit: (records) => producer.commit(records), close: () => producer.close() };
+}
+
+/** Claims beyond the last stable offset: of transactions that are open now. */
+async function openClaims(options: AcquireOptions, own: string): Promise<Map<string, number>> {
+  const claims = new Map<string, number>();
+  await readToEnd({
+    kafka: options.kafka,
+    partition: options.changelog,
+    from: options.store.checkpoint.positions.get(partitionKey(options.changelog)) ?? 'earliest',
+    isolation: 'read_uncommitted',
+    apply: async (records) => {
+      for (const record of records) {
+        const id = claimant(record, options.task);
+        if (id === undefined || id === own) continue;
+        if (record.value === null) claims.delete(id);
+        else claims.set(id, (await options.decodeCheckpoint(record.value)).generation);
+      }
+    },
+  });
+  return claims;
+}
+
+function claimant(record: ConsumedRecord, task: string): string | undefined {
+  const prefix = `${checkpointPrefix}${task}/`;
+  const key = record.key?.toString();
+  return key?.startsWith(prefix) === true ? key.slice(prefix.length) : undefined;
+}
+
+async function restore(options: AcquireOptions): Promise<TaskCheckpoint | undefined> {
+  try {
+    return await readSources(options);
+  } catch (error) {
+    if (toSpoolError(error).code !== 'STORE_CORRUPT') throw error;
+    // The store is ahead of the log or has a gap: it belongs to another log. The log is the truth.
+    options.store.clear({ positions: new Map(), epoch: -1n, replay: undefined });
+    return readSources(options);
+  }
+}
+
+async function readSources(options: AcquireOptions): Promise<TaskCheckpoint | undefined> {
+  const { store, task } = options;
+  const staged = stage(store);
+  const table = <V>(name: string): Table<V> => staged.table<V>(name);
+  const claims = table<number>(claimTable);
+  let checkpoint = storedCheckpoint(store);
+  for (const source of options.restore) {
+    const key = partitionKey(source.partition);
+    const from = store.checkpoint.positions.get(key) ?? (source.fromCovered ? checkpoint?.covered : undefined) ?? 'earliest';
+    const isChangelog = key === partitionKey(options.changelog);
+    const take = async (record: ConsumedRecord): Promise<void> => {
+      const id = isChangelog ? claimant(record, task) : undefined;
+      if (id !== undefined) {
+        if (record.value === null) claims.delete(id);
+        else claims.put(id, (await options.decodeCheckpoint(record.value)).generation);
+      } else if (isChangelog && record.key?.toString() === checkpointKey(task)) {
+        if (record.value === null) return;
+        checkpoint = await options.decodeCheckpoint(record.value);
+        table(checkpointTable).put('last', toStored(checkpoint));
+      } else await source.apply(record, table);
+    };
+    const next = await readToEnd({
+      kafka: options.kafka,
+      partition: source.partition,
+      from,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+      ...(options.onRestore === undefined ? {} : { onProgress: options.onRestore }),
+      apply: async (records, position) => {
+        for (const record of records) await take(record);
+        staged.commit(moved(store, key, position));
+      },
+    });
+    staged.commit(moved(store, key, next));
+  }
+  return checkpoint;
+}
+
+const moved = (store: Store, key: string, position: Offset): StoreCheckpoint => ({
+  ...store.checkpoint,
+  positions: new Map(store.checkpoint.positions).set(key, position),
+});
+
+interface StoredTaskCheckpoint {
+  readonly owner: string;
+  readonly generation: number;
+  readonly inputs: Readonly<Record<string, string>>;
+  readonly covered: string | null;
+}
+const toStored = (checkpoint: TaskCheckpoint): StoredTaskCheckpoint => ({
+  owner: checkpoint.owner,
+  generation: checkpoint.generation,
+  inputs: Object.fromEntries([...checkpoint.inputs].map(([key, at]) => [key, at.toString()])),
+  covered: checkpoint.covered?.toString() ?? null,
+});
+/** Keeps the last checkpoint in the store, for a start that finds nothing new in the changelog. */
+export const putCheckpoint = (table: Table<unknown>, checkpoint: TaskCheckpoint): void => table.put('last', toStored(checkpoint));
+export const checkpointTableName = checkpointTable;
+function storedCheckpoint(store: Store): TaskCheckpoint | undefined {
+  const row = store.get(checkpointTable, 'last') as StoredTaskCheckpoint | undefined;
+  if (row === undefined) return undefined;
+  return {
+    owner: row.owner,
+    generation: row.generation,
+    inputs: new Map(Object.entries(row.inputs).map(([key, at]) => [key, offset(at)])),
+    covered: row.covered === null ? null : offset(row.covered),
+  };
+}
