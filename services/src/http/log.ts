@@ -4,7 +4,7 @@ import { scrub, secretPaths } from './secrets.js';
 export interface LogOptions {
   /** The service that logs; the `name` of each line. */
   readonly name: string;
-  /** @default 'info'. At 'debug' each request leaves a line, which costs about a tenth of the throughput. */
+  /** @default 'info'. At 'debug' each request leaves a line, which costs about a third of the throughput. */
   readonly level?: Level | 'silent';
   /** Where lines go. @default standard output */
   readonly to?: DestinationStream;
