@@ -2,15 +2,20 @@
 import { parseAvro, renderAvro, SpoolError, type ParsedAvro } from '@spool/schemas';
 import { LRUCache } from 'lru-cache';
 import { invalidSchema } from './errors.js';
-import { contentKey, type RegistryState } from './store/state.js';
+import { normalizeInScope } from './settings.js';
 import type { SchemaReference, SchemaValue } from './store/records.js';
+import { contentKey, type RegistryState } from './store/state.js';
 
 /** References may refer on; a schema that needs more texts than this is refused. */
 const maxReferencedTexts = 500;
 
+/** A schema as a client sends it. */
 export interface SchemaInput {
+  readonly subject: string;
   readonly schema: string;
   readonly references: readonly SchemaReference[];
+  /** Asked for by this request; the settings of the subject may ask for it too. */
+  readonly normalize: boolean;
 }
 /** A schema in the form in which it is stored and compared. */
 export interface Content {
@@ -24,13 +29,14 @@ export interface Content {
  * Parses what a client sent. A reference to version -1 becomes one to the latest.
  * @throws RegistryError 42201
  */
-export function contentOf(state: RegistryState, input: SchemaInput, options: { normalize: boolean; checkDefaults: boolean }): Content {
+export function contentOf(state: RegistryState, input: SchemaInput, checkDefaults: boolean): Content {
   if (input.schema.trim() === '') throw invalidSchema('Empty schema');
-  let references = input.references.map((reference) => pinned(state, reference));
-  if (options.normalize) references = sortedUnique(references);
+  const normalize = input.normalize || normalizeInScope(state, input.subject);
+  const given = input.references.map((reference) => pinned(state, reference));
+  const references = normalize ? sortedUnique(given) : given;
   try {
-    const parsed = parseAvro(input.schema, { references: textsOf(state, references), checkDefaults: options.checkDefaults });
-    const text = renderAvro(parsed, { normalize: options.normalize });
+    const parsed = parseAvro(input.schema, { references: textsOf(state, references), checkDefaults });
+    const text = renderAvro(parsed, { normalize });
     return { parsed, text, references, key: contentKey({ schema: text, references }) };
   } catch (error) {
     if (!(error instanceof SpoolError)) throw error;
@@ -61,9 +67,9 @@ export function resolvedText(state: RegistryState, row: SchemaValue): string {
   return parsed === undefined ? row.schema : renderAvro(parsed, { resolved: true });
 }
 
-/** The version of a subject with this content: the newest, live ones unless `deleted`. */
-export function findContent(state: RegistryState, subject: string, content: Content, deleted: boolean): SchemaValue | undefined {
-  const newestFirst = (deleted ? state.versions(subject) : state.liveVersions(subject)).toReversed();
+/** The newest of `versions` with this content. */
+export function findContent(state: RegistryState, versions: readonly SchemaValue[], content: Content): SchemaValue | undefined {
+  const newestFirst = versions.toReversed();
   const same = newestFirst.find((row) => contentKey(row) === content.key);
   if (same !== undefined || content.references.length > 0) return same;
   // A client may send with its types written out what was registered with references.

@@ -1,5 +1,5 @@
 /** What each write changes, decided on the state that the log says: pure functions with the rules of Confluent's registry. */
-import { checkCompatibility, SpoolError, type Compatibility } from '@spool/schemas';
+import { checkCompatibility, SpoolError } from '@spool/schemas';
 import { contentOf, findContent, parseStored, type Content, type SchemaInput } from './content.js';
 import {
   incompatible,
@@ -9,18 +9,16 @@ import {
   subjectNotFound,
   subjectNotSoftDeleted,
   subjectSoftDeleted,
-  versionNotFound,
   versionNotSoftDeleted,
   versionSoftDeleted,
 } from './errors.js';
-import { defaultLevel, levelInScope, normalizeInScope, shownConfig } from './settings.js';
-import type { Change, SchemaValue } from './store/records.js';
+import { defaultLevel, levelInScope, shownConfig } from './settings.js';
+import type { Change, ConfigValue, SchemaValue } from './store/records.js';
 import { contentKey, type Mode, type RegistryState } from './store/state.js';
 import type { Decide, Decision } from './store/writer.js';
+import { versionNamed, versionsOf } from './versions.js';
 
 export interface Registration extends SchemaInput {
-  readonly subject: string;
-  readonly normalize: boolean;
   /** Given in IMPORT mode alone. */
   readonly id?: number | undefined;
   /** In IMPORT mode any; else it must be the next one. */
@@ -32,12 +30,9 @@ const unchanged = <T>(result: T): Decision<T> => ({ changes: [], result });
 /** The id under which this schema is registered here already. Needs no write, and no permission to write. */
 export function registeredId(state: RegistryState, wanted: Registration): number | undefined {
   if (wanted.version !== undefined) return undefined;
-  const content = contentOf(state, wanted, { normalize: normalizes(state, wanted), checkDefaults: false });
-  const found = findContent(state, wanted.subject, content, false);
+  const found = findContent(state, state.liveVersions(wanted.subject), contentOf(state, wanted, false));
   return found !== undefined && (wanted.id === undefined || wanted.id === found.id) ? found.id : undefined;
 }
-
-const normalizes = (state: RegistryState, wanted: Registration) => wanted.normalize || normalizeInScope(state, wanted.subject);
 
 /** @throws RegistryError 409, 42201, 42205 */
 export const register =
@@ -53,7 +48,7 @@ export const register =
     if (wanted.id !== undefined && mode !== 'IMPORT') throw notPermitted(`Subject ${subject} is not in import mode`);
     if (wanted.id === undefined && mode !== 'READWRITE') throw notPermitted(`Subject ${subject} is not in read-write mode`);
     // 3. Is it a schema, and does it fit?
-    const content = contentOf(state, wanted, { normalize: normalizes(state, wanted), checkDefaults: mode !== 'IMPORT' });
+    const content = contentOf(state, wanted, mode !== 'IMPORT');
     const imported = wanted.version === undefined ? undefined : state.version(subject, wanted.version);
     if (imported?.deleted === false && imported.id === wanted.id && contentKey(imported) === content.key) return unchanged(imported.id);
     const version = versionFor(state, wanted, mode);
@@ -148,9 +143,8 @@ function withoutSettings(state: RegistryState, subject: string): Change[] {
 export const deleteSubject =
   (subject: string, permanent: boolean): Decide<readonly number[]> =>
   (state) => {
-    const all = state.versions(subject);
+    const all = versionsOf(state, subject, true);
     const live = state.liveVersions(subject);
-    if (all.length === 0) throw subjectNotFound(subject);
     if (!permanent && live.length === 0) throw subjectSoftDeleted(subject);
     refuseReadOnly(state, subject);
     if (state.referrers(subject).length > 0) refuseReferenced(state, permanent ? all : live);
@@ -170,11 +164,7 @@ const highestId = (state: RegistryState): Change => ({ type: 'NOOP', maxId: stat
 export const deleteVersion =
   (subject: string, wanted: number | 'latest', permanent: boolean): Decide<number> =>
   (state) => {
-    const row = wanted === 'latest' ? state.liveVersions(subject).at(-1) : state.version(subject, wanted);
-    if (row === undefined) {
-      if (state.versions(subject).length === 0) throw subjectNotFound(subject);
-      throw versionNotFound(wanted === 'latest' ? -1 : wanted);
-    }
+    const row = versionNamed(state, subject, wanted, true);
     if (!permanent && row.deleted) throw versionSoftDeleted(subject, row.version);
     refuseReadOnly(state, subject);
     refuseReferenced(state, [row]);
@@ -187,14 +177,9 @@ export const deleteVersion =
     return { changes: [gone, ...(isLast ? withoutSettings(state, subject) : [])], result: row.version };
   };
 
-export interface ConfigUpdate {
-  readonly compatibilityLevel?: Compatibility | undefined;
-  readonly normalize?: boolean | undefined;
-}
-
 /** What is not named in the update stays. @throws RegistryError 42205 */
 export const setConfig =
-  (subject: string | null, update: ConfigUpdate): Decide<void> =>
+  (subject: string | null, update: ConfigValue): Decide<void> =>
   (state) => {
     refuseReadOnly(state, subject);
     const named = Object.fromEntries(Object.entries(update).filter(([, setting]) => setting !== undefined));

@@ -6,7 +6,7 @@ import { testKafka } from '@spool/embedded';
 import { connectKafka, type Kafka } from '@spool/streams';
 import { startSchemaRegistry, type RunningSchemaRegistry } from './start.js';
 import { apiOf, eventually, recordOf, type Api } from './testing/api.js';
-import { registerTogether } from './testing/together.js';
+import { registerTogether, type Row } from './testing/together.js';
 
 let topic: string;
 let open: { close(): Promise<void> }[];
@@ -151,12 +151,7 @@ describe('kill -9 of a replica', () => {
       await Promise.allSettled(writes);
       await survivor.api.register('after', recordOf('R', [`after${round}`]));
     }
-    const rows = (await survivor.api.get('/schemas')).body as readonly {
-      readonly subject: string;
-      readonly version: number;
-      readonly id: number;
-      readonly schema: string;
-    }[];
+    const rows = (await survivor.api.get('/schemas')).body as readonly Row[];
     const ids = new Map(rows.map(({ schema, id }) => [schema, id]));
     for (const [schema, id] of acknowledged) expect(ids.get(schema)).toBe(id);
     expect(new Set(rows.map(({ id }) => id)).size).toBe(rows.length);

@@ -2,9 +2,9 @@
 import type { Request } from 'express';
 import { z } from 'zod';
 import { invalidCompatibility, invalidMode, invalidSchema, invalidSubject, invalidVersion, RegistryError } from '../errors.js';
-import type { ConfigUpdate } from '../decisions.js';
-import type { SchemaInput } from '../content.js';
+import type { Registration } from '../decisions.js';
 import { levelNamed } from '../settings.js';
+import type { ConfigValue } from '../store/records.js';
 import { modes, type Mode } from '../store/state.js';
 
 const maxSubjectLength = 1_000;
@@ -95,13 +95,9 @@ const schemaBody = z.object({
   ruleSet: z.unknown().optional(),
 });
 
-export interface SchemaBody extends SchemaInput {
-  readonly id: number | undefined;
-  readonly version: number | undefined;
-}
-
-/** @throws RegistryError 42201 */
-export function schemaBodyOf(request: Request): SchemaBody {
+/** @throws RegistryError 42201, 42208 */
+export function registrationOf(request: Request): Registration {
+  const subject = subjectOf(request);
   const parsed = schemaBody.safeParse(bodyOf(request));
   if (!parsed.success) throw invalidSchema(`Invalid request, details: ${problems(parsed.error)}`);
   const { schema, schemaType, references, id, version, metadata, ruleSet } = parsed.data;
@@ -109,7 +105,8 @@ export function schemaBodyOf(request: Request): SchemaBody {
   // Taking them and forgetting them would lose rules that their author relies on.
   if (isGiven(metadata)) throw invalidSchema("Invalid request, details: 'metadata' is not supported by this registry");
   if (isGiven(ruleSet)) throw invalidSchema("Invalid request, details: 'ruleSet' is not supported by this registry");
-  return { schema, references: references ?? [], id: chosen(id, 0), version: chosen(version, 1) };
+  const normalize = flag(request, 'normalize');
+  return { subject, normalize, schema, references: references ?? [], id: chosen(id, 0), version: chosen(version, 1) };
 }
 
 const isGiven = <T>(value: T | null | undefined): value is T => value !== undefined && value !== null;
@@ -117,7 +114,7 @@ const isGiven = <T>(value: T | null | undefined): value is T => value !== undefi
 const chosen = (value: number | null | undefined, least: number) => (isGiven(value) && value >= least ? value : undefined);
 
 /** @throws RegistryError 42203 */
-export function configBodyOf(request: Request): ConfigUpdate {
+export function configBodyOf(request: Request): ConfigValue {
   const body = z.looseObject({ compatibility: z.string().nullish(), normalize: z.boolean().nullish() }).safeParse(bodyOf(request));
   if (!body.success) throw invalidCompatibility(`Invalid request, details: ${problems(body.error)}`);
   const { compatibility, normalize, ...rest } = body.data;

@@ -2,11 +2,12 @@
 import type { Request } from 'express';
 import { contentOf, findContent, resolvedText } from '../content.js';
 import * as decisions from '../decisions.js';
-import { compatibilityNotConfigured, modeNotConfigured, schemaNotFound, subjectNotFound, versionNotFound } from '../errors.js';
-import { defaultLevel, normalizeInScope, shownConfig } from '../settings.js';
+import { compatibilityNotConfigured, modeNotConfigured, schemaNotFound } from '../errors.js';
+import { defaultLevel, shownConfig } from '../settings.js';
 import type { SchemaValue } from '../store/records.js';
 import type { RegistryState } from '../store/state.js';
 import type { Decide } from '../store/writer.js';
+import { versionNamed, versionsOf } from '../versions.js';
 import * as ask from './request.js';
 
 export interface Registry {
@@ -90,34 +91,39 @@ function shown(request: Request, state: RegistryState, row: SchemaValue): object
     subject: row.subject,
     version: row.version,
     id: row.id,
-    ...(row.schemaType !== undefined && { schemaType: row.schemaType }),
-    ...((row.references ?? []).length > 0 && { references: row.references }),
-    schema: text(request, state, row),
+    ...shownSchema(request, state, row),
     ...(row.deleted && { deleted: true }),
   };
 }
 
+const shownSchema = (request: Request, state: RegistryState, row: SchemaValue) => ({
+  ...(row.schemaType !== undefined && { schemaType: row.schemaType }),
+  ...((row.references ?? []).length > 0 && { references: row.references }),
+  schema: text(request, state, row),
+});
+
 const text = (request: Request, state: RegistryState, row: SchemaValue) =>
   ask.textParameter(request, 'format') === 'resolved' ? resolvedText(state, row) : row.schema;
 
+/** `:*:` before a prefix stands for every context; there is one here. */
+function namesWithPrefix(request: Request, state: RegistryState): readonly string[] {
+  const prefix = (ask.textParameter(request, 'subjectPrefix') ?? '').replace(/^:\*:/, '');
+  return state.subjectNames().filter((name) => name.startsWith(prefix));
+}
+
 function listSubjects(request: Request, { state }: Registry): readonly string[] {
-  const prefix = ask.textParameter(request, 'subjectPrefix') ?? '';
   const [wantsDeleted, wantsAll] = [ask.flag(request, 'deletedOnly'), ask.flag(request, 'deleted')];
-  const names = state()
-    .subjectNames()
-    .filter((name) => name.startsWith(prefix.replace(/^:\*:/, '')))
-    .filter((name) => {
-      const gone = state().liveVersions(name).length === 0;
-      return wantsDeleted ? gone : wantsAll || !gone;
-    });
+  const names = namesWithPrefix(request, state()).filter((name) => {
+    const gone = state().liveVersions(name).length === 0;
+    return wantsDeleted ? gone : wantsAll || !gone;
+  });
   return ask.page(request, names, mostNames);
 }
 
 function listVersions(request: Request, { state }: Registry): readonly number[] {
   const subject = ask.subjectOf(request);
   const withDeleted = ask.flag(request, 'deleted') || ask.flag(request, 'deletedOnly');
-  if ((withDeleted ? state().versions(subject) : state().liveVersions(subject)).length === 0) throw subjectNotFound(subject);
-  const versions = state().versions(subject).filter(visible(request));
+  const versions = versionsOf(state(), subject, withDeleted).filter(visible(request));
   return ask.page(
     request,
     versions.map(({ version }) => version),
@@ -125,15 +131,8 @@ function listVersions(request: Request, { state }: Registry): readonly number[] 
   );
 }
 
-/** @throws RegistryError 40401, 40402 */
-function versionRow(request: Request, state: RegistryState, deleted: boolean): SchemaValue {
-  const subject = ask.subjectOf(request);
-  const wanted = ask.versionOf(request);
-  const row = wanted === 'latest' ? state.liveVersions(subject).at(-1) : state.version(subject, wanted);
-  if (row !== undefined && (deleted || !row.deleted)) return row;
-  if ((deleted ? state.versions(subject) : state.liveVersions(subject)).length === 0) throw subjectNotFound(subject);
-  throw versionNotFound(wanted === 'latest' ? -1 : wanted);
-}
+const versionRow = (request: Request, state: RegistryState, deleted: boolean): SchemaValue =>
+  versionNamed(state, ask.subjectOf(request), ask.versionOf(request), deleted);
 
 /** A deleted schema is still found by its id: records written with it must stay readable. */
 function rowById(request: Request, state: RegistryState): SchemaValue {
@@ -146,9 +145,7 @@ function rowById(request: Request, state: RegistryState): SchemaValue {
 function schemaById(request: Request, { state }: Registry): object {
   const row = rowById(request, state());
   return {
-    ...(row.schemaType !== undefined && { schemaType: row.schemaType }),
-    schema: text(request, state(), row),
-    ...((row.references ?? []).length > 0 && { references: row.references }),
+    ...shownSchema(request, state(), row),
     ...(ask.flag(request, 'fetchMaxId') && { maxId: state().maxId }),
   };
 }
@@ -161,43 +158,33 @@ function placesById(request: Request, state: RegistryState): readonly SchemaValu
 }
 
 function listSchemas(request: Request, { state }: Registry): readonly object[] {
-  const prefix = ask.textParameter(request, 'subjectPrefix') ?? '';
   const latestOnly = ask.flag(request, 'latestOnly');
-  const rows = state()
-    .subjectNames()
-    .filter((name) => name.startsWith(prefix))
-    .flatMap((name) => {
-      const versions = state().versions(name).filter(visible(request));
-      return latestOnly ? versions.slice(-1) : versions;
-    });
+  const rows = namesWithPrefix(request, state()).flatMap((name) => {
+    const versions = state().versions(name).filter(visible(request));
+    return latestOnly ? versions.slice(-1) : versions;
+  });
   return ask.page(request, rows, mostSchemas).map((row) => shown(request, state(), row));
 }
 
 async function register(request: Request, { state, write }: Registry): Promise<object> {
-  const wanted = { subject: ask.subjectOf(request), normalize: ask.flag(request, 'normalize'), ...ask.schemaBodyOf(request) };
+  const wanted = ask.registrationOf(request);
   // Most registrations are of something that is there; they need not wait for the log.
   const id = decisions.registeredId(state(), wanted) ?? (await write(decisions.register(wanted)));
   return { id };
 }
 
 function lookUp(request: Request, { state }: Registry): object {
-  const subject = ask.subjectOf(request);
-  const body = ask.schemaBodyOf(request);
-  const deleted = ask.flag(request, 'deleted');
-  const now = state();
-  const normalize = ask.flag(request, 'normalize') || normalizeInScope(now, subject);
-  if ((deleted ? now.versions(subject) : now.liveVersions(subject)).length === 0) throw subjectNotFound(subject);
-  const found = findContent(now, subject, contentOf(now, body, { normalize, checkDefaults: false }), deleted);
+  const wanted = ask.registrationOf(request);
+  const versions = versionsOf(state(), wanted.subject, ask.flag(request, 'deleted'));
+  const found = findContent(state(), versions, contentOf(state(), wanted, false));
   if (found === undefined) throw schemaNotFound();
-  return shown(request, now, found);
+  return shown(request, state(), found);
 }
 
 /** Without any version to compare with, everything is compatible. */
 function check(request: Request, state: RegistryState, earlier: readonly SchemaValue[]): object {
-  const subject = ask.subjectOf(request);
-  const normalize = ask.flag(request, 'normalize') || normalizeInScope(state, subject);
-  const content = contentOf(state, ask.schemaBodyOf(request), { normalize, checkDefaults: true });
-  const messages = decisions.compatibilityMessages(state, subject, content, earlier);
+  const wanted = ask.registrationOf(request);
+  const messages = decisions.compatibilityMessages(state, wanted.subject, contentOf(state, wanted, true), earlier);
   return { is_compatible: messages.length === 0, ...(ask.flag(request, 'verbose') && { messages }) };
 }
 

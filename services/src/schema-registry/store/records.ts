@@ -56,6 +56,8 @@ const key = z.discriminatedUnion('keytype', [
   z.object({ keytype: z.literal('DELETE_SUBJECT'), subject }),
   z.object({ keytype: z.literal('NOOP') }),
 ]);
+/** Writers leave a setting out or write null; both are `undefined` here. */
+const optional = <T extends z.ZodType>(type: T) => type.nullish().transform((value) => value ?? undefined);
 const reference = z.object({ name: z.string(), subject, version: z.int() });
 const schemaValue = z.looseObject({
   subject,
@@ -65,22 +67,13 @@ const schemaValue = z.looseObject({
     .string()
     .nullish()
     .transform((type) => (type === null || type === 'AVRO' ? undefined : type)),
-  references: z
-    .array(reference)
-    .nullish()
-    .transform((list) => list ?? undefined),
+  references: optional(z.array(reference)),
   schema: z.string(),
   deleted: z.boolean().default(false),
 });
 const configValue = z.looseObject({
-  compatibilityLevel: z
-    .string()
-    .nullish()
-    .transform((level) => level ?? undefined),
-  normalize: z
-    .boolean()
-    .nullish()
-    .transform((flag) => flag ?? undefined),
+  compatibilityLevel: optional(z.string()),
+  normalize: optional(z.boolean()),
 });
 const modeValue = z.looseObject({ mode: z.string() });
 const deleteValue = z.looseObject({ version: whole });

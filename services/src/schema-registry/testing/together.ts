@@ -1,6 +1,7 @@
 import { eventually, recordOf, type Api } from './api.js';
 
-interface Row {
+/** An entry of `GET /schemas`. */
+export interface Row {
   readonly subject: string;
   readonly version: number;
   readonly id: number;
