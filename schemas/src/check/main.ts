@@ -12,7 +12,7 @@ async function main(url: string | undefined): Promise<boolean> {
   const stale = [...renderModules(contracts)].filter(
     ([name, text]) => textOf(new URL(`../../src/generated/${name}`, import.meta.url)) !== text,
   );
-  for (const [name] of stale) console.log(`FAIL  generated/${name} is not up to date: run node schemas/dist/generate/main.js`);
+  for (const [name] of stale) console.log(`FAIL  generated/${name} is not up to date: npm run schemas:generate`);
   const checked = await checkContracts(contracts, url === undefined ? undefined : createHttpRegistry({ url, deadlineMs: 10_000 }));
   for (const { fullName, subjects, problems } of checked) {
     const against = url === undefined ? '' : subjects.length === 0 ? ' (not registered yet)' : ` (${subjects.join(', ')})`;
