@@ -198,12 +198,8 @@ describe('compatibility', () => {
     ]);
     // Where several versions do not go with it, the newest alone is told about.
     const both = (await api.post(`${path}?verbose=true`, { schema: recordOf('R', ['a', 'q']) })).body as { messages: string[] };
-    expect(both.messages.map((message) => message.slice(0, 20))).toEqual([
-      "{errorType:'READER_F",
-      '{oldSchemaVersion: 2',
-      "{oldSchema: '{\"type",
-      "{validateFields: 'fa",
-    ]);
+    expect(both.messages).toHaveLength(4);
+    expect(both.messages[1]).toBe('{oldSchemaVersion: 2}');
     expect((await api.post(`${path}/1?verbose=true`, { schema: v1 })).body).toEqual({ is_compatible: true, messages: [] });
   });
 
