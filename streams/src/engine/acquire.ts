@@ -59,7 +59,11 @@ const checkpointTable = '$checkpoint';
 const claimTable = '$claims';
 /** A former owner that is alive gives its claim back within moments; one that is dead is fenced after it. */
 const releaseGraceMs = 300;
-const maxRounds = 20;
+const maxRounds = 100;
+/** The broker ends what is left open within `transaction.timeout.ms`, 15 s. */
+const openTransactionMs = 200;
+/** Longer than a session and a rebalance: within it, whoever claimed with a higher generation is the owner. */
+const yieldMs = 45_000;
 
 /** Makes this the only writer of a partition, with its store as the log has it. */
 export async function acquire(options: AcquireOptions): Promise<Acquired> {
@@ -78,7 +82,7 @@ export async function acquire(options: AcquireOptions): Promise<Acquired> {
     }
   }
   const writer = await options.writer.current();
-  const checkpoint = await claim(options, writer);
+  const checkpoint = await claim(options, options.writer, writer);
   const key = claimKey(options.task, writer.id);
   return {
     writer,
@@ -88,54 +92,54 @@ export async function acquire(options: AcquireOptions): Promise<Acquired> {
 }
 
 /**
- * Ownership by claims. Whoever may write has a claim in the log before it writes. To acquire: read all claims, those of open transactions too;
- * fence each foreign one by taking its transactional id; read on to where the log is decided; claim, and take the fenced claims back in the same
- * transaction; read back. A claim that came between is fenced in its turn, unless its generation is higher: then this one yields.
+ * Ownership by claims. Whoever may write has a claim in the log before it writes. To acquire: read to where the log is decided; fence each foreign
+ * claim by taking its transactional id, and read again; claim, and take the fenced claims back in the same transaction; read back. A claim that came
+ * between is fenced in its turn, unless its generation is higher: then this one yields. `ownership.unit.test.ts` checks it over every interleaving.
  */
-async function claim(options: AcquireOptions, writer: Writer): Promise<TaskCheckpoint | undefined> {
-  const { store, generation, task } = options;
-  const rivals = (): Map<string, number> => {
-    const all = new Map([...store.range(claimTable)] as [string, number][]);
-    all.delete(writer.id);
-    return all;
-  };
+async function claim(options: AcquireOptions, shared: SharedWriter, writer: Writer): Promise<TaskCheckpoint | undefined> {
+  const { store, generation, task, changelog } = options;
   const fenced = new Set<string>();
   let claimed = false;
-  // An instance that had a writer for each partition left no claim.
-  if ((await restore(options))?.owner === plainId(options)) await (await openWriter(options.kafka, plainId(options))).close();
   for (let round = 0; round < maxRounds; round++) {
-    let checkpoint = await restore(options);
-    const found = new Map([...rivals(), ...(await openClaims(options, writer.id))]);
-    const newer = [...found].find(([, of]) => of > generation);
-    if (newer !== undefined)
+    const checkpoint = await restore(options);
+    const claims = new Map([...store.range(claimTable)] as [string, number][]);
+    const readBack = claims.delete(writer.id);
+    // An instance that had a writer for each partition left no claim.
+    if (checkpoint?.owner === plainId(options)) claims.set(checkpoint.owner, checkpoint.generation);
+    // A member that has been replaced hears so from the group within moments. A claim that stands longer was left by a group that is forgotten.
+    const newer = [...claims].find(([id, of]) => of > generation && shared.knownFor(id) < yieldMs);
+    if (newer !== undefined) {
       throw new SpoolError(
         'PRODUCER_FENCED',
-        `${newer[0]} owns ${partitionKey(options.changelog)} by generation ${newer[1]}; this is ${generation}`,
+        `${newer[0]} owns ${partitionKey(changelog)} by generation ${newer[1]}; this is ${generation}`,
       );
-    if (claimed && found.size === 0) return checkpoint;
-    if (found.size > 0 && round === 0) {
-      await sleep(releaseGraceMs);
-      checkpoint = await restore(options);
-      for (const id of found.keys()) if (!rivals().has(id) && !(await openClaims(options, writer.id)).has(id)) found.delete(id);
     }
-    for (const id of found.keys()) {
-      await (await openWriter(options.kafka, id)).close();
-      fenced.add(id);
+    const rivals = [...claims.keys()].filter((id) => !fenced.has(id));
+    if (rivals.length > 0) {
+      if (round === 0) await sleep(releaseGraceMs);
+      const left = round === 0 ? await stillClaimed(options, rivals) : rivals;
+      for (const id of left) await (await openWriter(options.kafka, id)).close();
+      for (const id of rivals) fenced.add(id);
+    } else if (readBack && claimed) return checkpoint;
+    // Somebody's open transaction lies before the claim: until it is decided, what it holds is not known.
+    else if (claimed) await sleep(openTransactionMs);
+    else {
+      const { inputs, covered } = checkpoint ?? { inputs: new Map<string, Offset>(), covered: null };
+      const value = options.encodeCheckpoint({ owner: writer.id, generation, inputs, covered });
+      const taken = [...claims.keys()].map((id) => ({ ...changelog, key: claimKey(task, id), value: null }));
+      await writer.commit([{ ...changelog, key: claimKey(task, writer.id), value }, ...taken]);
+      claimed = true;
+      continue;
     }
-    if (found.size > 0) await restore(options);
-    // Who claimed meanwhile is met in the next round.
-    if ([...rivals().keys()].some((id) => !fenced.has(id))) continue;
-    const taken = [...rivals().keys()].map((id) => ({ ...options.changelog, key: claimKey(task, id), value: null }));
-    const value = options.encodeCheckpoint({
-      owner: writer.id,
-      generation,
-      inputs: checkpoint?.inputs ?? new Map(),
-      covered: checkpoint?.covered ?? null,
-    });
-    await writer.commit([{ ...options.changelog, key: claimKey(task, writer.id), value }, ...taken]);
-    claimed = true;
+    // Whoever was fenced after the claim has its claim taken back by another.
+    if (rivals.length > 0) claimed = false;
   }
-  throw new SpoolError('UNAVAILABLE', `${partitionKey(options.changelog)} was claimed by others ${maxRounds} times`);
+  throw new SpoolError('UNAVAILABLE', `${partitionKey(changelog)} could not be claimed in ${maxRounds} rounds`);
+}
+
+async function stillClaimed(options: AcquireOptions, ids: readonly string[]): Promise<readonly string[]> {
+  const checkpoint = await restore(options);
+  return ids.filter((id) => options.store.get(claimTable, id) !== undefined || checkpoint?.owner === id);
 }
 
 /** The id of a writer that has one partition only. */
@@ -146,26 +150,6 @@ export const checkpointKey = (task: string): string => checkpointPrefix + task;
 async function openWriter(kafka: Kafka, transactionalId: string): Promise<Writer> {
   const producer = await kafka.transactionalProducer({ transactionalId });
   return { id: transactionalId, commit: (records) => producer.commit(records), close: () => producer.close() };
-}
-
-/** Claims beyond the last stable offset: of transactions that are open now. */
-async function openClaims(options: AcquireOptions, own: string): Promise<Map<string, number>> {
-  const claims = new Map<string, number>();
-  await readToEnd({
-    kafka: options.kafka,
-    partition: options.changelog,
-    from: options.store.checkpoint.positions.get(partitionKey(options.changelog)) ?? 'earliest',
-    isolation: 'read_uncommitted',
-    apply: async (records) => {
-      for (const record of records) {
-        const id = claimant(record, options.task);
-        if (id === undefined || id === own) continue;
-        if (record.value === null) claims.delete(id);
-        else claims.set(id, (await options.decodeCheckpoint(record.value)).generation);
-      }
-    },
-  });
-  return claims;
 }
 
 function claimant(record: ConsumedRecord, task: string): string | undefined {

@@ -12,8 +12,6 @@ export interface ReadToEndOptions {
   readonly from: Offset | 'earliest';
   /** Called for each slice, in order; `next` is the position after it. */
   readonly apply: (records: readonly ConsumedRecord[], next: Offset) => Promise<void>;
-  /** Uncommitted: reads to the high watermark. @default 'read_committed' */
-  readonly isolation?: 'read_committed' | 'read_uncommitted';
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: RestoreProgress) => void;
 }
@@ -27,7 +25,6 @@ export async function readToEnd(options: ReadToEndOptions): Promise<Offset> {
   const { partition } = options;
   const outOfRange = new Set<Offset>();
   const reader = await options.kafka.reader({
-    isolation: options.isolation ?? 'read_committed',
     onOutOfRange: (at) => outOfRange.add(at.offset),
   });
   try {

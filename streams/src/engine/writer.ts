@@ -18,6 +18,8 @@ export interface Writer {
 export interface SharedWriter {
   /** The writer in force; one that has failed is replaced under a fresh transactional id, so nobody can take it for the old one. */
   current(): Promise<Writer>;
+  /** How long a rival of a higher generation has been known here, in milliseconds; 0 at the first call. */
+  knownFor(rival: string): number;
   close(): Promise<void>;
 }
 
@@ -25,6 +27,8 @@ export interface SharedWriterOptions {
   readonly kafka: Kafka;
   /** Begins every transactional id: consumer and instance. */
   readonly prefix: string;
+  /** @default Date.now */
+  readonly now?: () => number;
   /** @default random */
   readonly newId?: () => string;
 }
@@ -32,7 +36,8 @@ export interface SharedWriterOptions {
 /** A transaction is cut here, so that a slow reader of one partition does not wait for a mountain. */
 const maxRecords = 20_000;
 
-export function createSharedWriter({ kafka, prefix, newId = randomUUID }: SharedWriterOptions): SharedWriter {
+export function createSharedWriter({ kafka, prefix, now = Date.now, newId = randomUUID }: SharedWriterOptions): SharedWriter {
+  const rivals = new Map<string, number>();
   let latest: Promise<GroupWriter> | undefined;
   const replaced = async (before: Promise<GroupWriter> | undefined): Promise<GroupWriter> => {
     const known = await before?.catch(() => undefined);
@@ -42,6 +47,11 @@ export function createSharedWriter({ kafka, prefix, newId = randomUUID }: Shared
   };
   return {
     current: () => (latest = replaced(latest)),
+    knownFor(rival) {
+      const since = rivals.get(rival);
+      if (since === undefined) rivals.set(rival, now());
+      return since === undefined ? 0 : now() - since;
+    },
     async close() {
       await (await latest?.catch(() => undefined))?.end();
     },
