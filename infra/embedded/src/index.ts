@@ -6,6 +6,7 @@ export type { KafkaUser } from './kafka/properties.js';
 export { superviseChild, type ChildSpec, type ChildState, type RestartPolicy, type SupervisedChild } from './supervisor/supervise.js';
 export { assertPortsFree, freePorts, type WantedPort } from './supervisor/ports.js';
 export { testKafka } from './testing/broker.js';
+export { platformProcess, stillAlive, type PlatformProcess, type PlatformProcessOptions } from './testing/platform-process.js';
 export { platformConfig, type PlatformConfig } from './platform/config.js';
 export { startPlatform, type Platform, type PlatformOptions } from './platform/start.js';
 export {
