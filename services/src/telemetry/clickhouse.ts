@@ -20,7 +20,7 @@ export interface ClickHouse extends BlockStore, AsyncDisposable {
   readonly database: string;
   /** Runs a statement that gives no rows. @throws SpoolError UNAVAILABLE */
   command(sql: string): Promise<void>;
-  /** @throws SpoolError UNAVAILABLE */
+  /** Integers of 64 bits come as strings. @throws SpoolError UNAVAILABLE */
   rows<T>(sql: string): Promise<readonly T[]>;
   close(): Promise<void>;
 }
@@ -62,8 +62,15 @@ export function openClickHouse(config: ClickHouseConfig): ClickHouse {
         await finished(stream.resume());
       });
     },
-    command: (sql) => told(firstWords(sql), async () => void (await client.command({ query: sql }))),
-    rows: <T>(sql: string) => told(firstWords(sql), async () => (await client.query({ query: sql, format: 'JSONEachRow' })).json<T>()),
+    async command(sql) {
+      await told(firstWords(sql), () => client.command({ query: sql }));
+    },
+    rows: <T>(sql: string) =>
+      told(firstWords(sql), async () => {
+        // A count may be larger than a number can hold.
+        const settings = { output_format_json_quote_64bit_integers: 1 } as const;
+        return (await client.query({ query: sql, format: 'JSONEachRow', clickhouse_settings: settings })).json<T>();
+      }),
     close,
     [Symbol.asyncDispose]: close,
   };

@@ -9,16 +9,15 @@ export interface MigrateOptions {
   readonly cluster?: string;
   /** @default those of `infra/clickhouse/` */
   readonly migrations?: readonly Migration[];
-  /** Tells this process from others that migrate. */
+  /** Tells this process from others that migrate; with the name it had before, it goes on with its own lock. */
   readonly owner: string;
   /** How long to wait for ClickHouse and for another process that migrates, in milliseconds. @default 60000 */
   readonly timeoutMs?: number;
+  /** A lock not refreshed for so long was left behind by a process that died, in seconds. Longer than any statement takes. @default 60 */
+  readonly leaseSeconds?: number;
 }
 
 const retryMs = 250;
-/** A lock this old was left behind by a process that died. */
-const leaseSeconds = 60;
-const lockTable = 'migrations_lock';
 
 /**
  * Brings the database up to date; resolves with the names of what it applied. Each migration is applied once, by one process at a time.
@@ -44,28 +43,35 @@ export async function migrate(options: MigrateOptions): Promise<readonly string[
 }
 
 async function attempt(
-  { clickhouse, owner }: MigrateOptions,
+  options: MigrateOptions,
   target: MigrationTarget,
   migrations: readonly Migration[],
   applied: string[],
   deadline: number,
 ): Promise<void> {
+  const { clickhouse } = options;
   // 1. The books.
-  const { database } = target;
   for (const statement of bookStatements(target)) await clickhouse.command(statement);
   if ((await pendingOf(clickhouse, migrations)).length === 0) return;
   // 2. One process at a time. What the one before has done need not be done again.
-  const release = await lock(clickhouse, target, owner, deadline);
-  // 3. Each statement may be repeated, so that a migration that was cut short is begun anew.
-  for (const migration of await pendingOf(clickhouse, migrations)) {
-    for (const statement of statementsOf(migration, target)) await clickhouse.command(statement);
-    const { number, name, checksum } = migration;
-    await clickhouse.command(`INSERT INTO ${database}.migrations (number, name, checksum) VALUES (${number}, '${name}', '${checksum}')`);
-    applied.push(name);
+  const lock = await takeLock(options, target, deadline);
+  try {
+    // 3. Each statement may be repeated, so that a migration that was cut short is begun anew.
+    for (const migration of await pendingOf(clickhouse, migrations)) {
+      for (const statement of statementsOf(migration, target)) {
+        await lock.refresh();
+        await clickhouse.command(statement);
+      }
+      const row = [String(migration.number), literal(migration.name), literal(migration.checksum)].join(', ');
+      await clickhouse.command(`INSERT INTO ${target.database}.migrations (number, name, checksum) VALUES (${row})`);
+      applied.push(migration.name);
+    }
+  } finally {
+    await lock.release();
   }
-  await release();
 }
 
+const literal = (text: string): string => `'${text.replace(/[\\']/g, '\\$&')}'`;
 const onClusterOf = ({ cluster }: MigrationTarget): string => (cluster === undefined ? '' : `ON CLUSTER ${cluster}`);
 
 const bookStatements = (target: MigrationTarget): readonly string[] => [
@@ -91,32 +97,48 @@ async function pendingOf(clickhouse: ClickHouse, migrations: readonly Migration[
   return migrations.filter(({ number }) => !known.has(number));
 }
 
+interface Lock {
+  /** @throws SpoolError UNAVAILABLE when another process has taken it for left behind */
+  refresh(): Promise<void>;
+  release(): Promise<void>;
+}
+
 /**
  * ClickHouse has no locks, but it makes a table of one name once. A lock that was left behind is moved aside under a name that only one of
  * those who see it can take.
  */
-async function lock(clickhouse: ClickHouse, target: MigrationTarget, owner: string, deadline: number): Promise<() => Promise<void>> {
+async function takeLock(
+  { clickhouse, owner, leaseSeconds = 60 }: MigrateOptions,
+  target: MigrationTarget,
+  deadline: number,
+): Promise<Lock> {
+  const { database } = target;
   const onCluster = onClusterOf(target);
-  const table = `${target.database}.${lockTable}`;
-  const release = (): Promise<void> => clickhouse.command(`DROP TABLE IF EXISTS ${table} ${onCluster} SYNC`);
+  const table = `${database}.migrations_lock`;
+  const aside: string[] = [];
+  const lock: Lock = {
+    refresh: () => clickhouse.command(`ALTER TABLE ${table} ${onCluster} MODIFY COMMENT ${literal(owner)}`),
+    async release() {
+      for (const each of [table, ...aside]) await clickhouse.command(`DROP TABLE IF EXISTS ${each} ${onCluster} SYNC`);
+    },
+  };
   for (;;) {
-    const refused = await clickhouse.command(`CREATE TABLE ${table} ${onCluster} (nothing UInt8) ENGINE = Null COMMENT '${owner}'`).then(
-      () => undefined,
-      (thrown: unknown) => toSpoolError(thrown),
-    );
-    if (refused === undefined) return release;
+    const create = `CREATE TABLE ${table} ${onCluster} (nothing UInt8) ENGINE = Null COMMENT ${literal(owner)}`;
+    const refused = await clickhouse.command(create).then(() => undefined, toSpoolError);
+    if (refused === undefined) return lock;
     const [held] = await clickhouse.rows<{ comment: string; uuid: string; age: number }>(
       `SELECT comment, toString(uuid) AS uuid, toInt32(now() - metadata_modification_time) AS age
-       FROM system.tables WHERE database = '${target.database}' AND name = '${lockTable}'`,
+       FROM system.tables WHERE database = '${database}' AND name = 'migrations_lock'`,
     );
-    if (held?.comment === owner) return release;
+    if (held?.comment === owner) return lock;
     if (held !== undefined && held.age > leaseSeconds) {
-      const aside = `${table}_${held.uuid.replaceAll('-', '')}`;
-      await clickhouse.command(`RENAME TABLE ${table} TO ${aside} ${onCluster}`);
+      aside.push(`${table}_${held.uuid.replaceAll('-', '')}`);
+      await clickhouse.command(`RENAME TABLE ${table} TO ${aside.at(-1)!} ${onCluster}`);
       continue;
     }
-    if (performance.now() >= deadline)
+    if (performance.now() >= deadline) {
       throw new SpoolError('UNAVAILABLE', `${table} is held by ${held?.comment ?? 'nobody'}: ${refused.message}`);
+    }
     await sleep(retryMs);
   }
 }

@@ -112,7 +112,8 @@ export const eventRows = (codec: Codec, aggregateType: string): RowShape => ({
   write(record, row) {
     const decoded = codec.decodeAny(valueOf(record));
     if (decoded instanceof Promise) return decoded.then((ready) => writeEvent(record, ready, aggregateType, row));
-    return writeEvent(record, decoded, aggregateType, row);
+    writeEvent(record, decoded, aggregateType, row);
+    return undefined;
   },
 });
 
@@ -171,7 +172,9 @@ function decodedRows<T>(
     columns: [...columns, ...logColumns],
     write(record, row) {
       const value = decoder.decode(valueOf(record));
-      return value instanceof Promise ? value.then((ready: T) => writeRow(record, ready, row)) : writeRow(record, value, row);
+      if (value instanceof Promise) return value.then((ready: T) => writeRow(record, ready, row));
+      writeRow(record, value, row);
+      return undefined;
     },
   };
 }
