@@ -99,7 +99,8 @@ describe('the feed', () => {
     eachFlightOnce(log);
     expect(new Set(log.sent)).toEqual(new Set(commandIds));
     const retried = log.sent.length - commandIds.length;
-    const lostAnswers = log.sent.filter((_, index) => index % 50 === 1).length;
+    // The repetition may lose its answer too; the command is one duplicate all the same.
+    const lostAnswers = new Set(log.sent.filter((_, index) => index % 50 === 1)).size;
     expect(last?.fields).toEqual({ complete: 200, of: 200, applied: 600 - lostAnswers, duplicate: lostAnswers, rejected: 0, retried });
   });
 
