@@ -6,21 +6,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { spawnClickHouse, testKafka, type SpawnedClickHouse } from '@spool/embedded';
-import {
-  createCodec,
-  createMemoryRegistry,
-  doc,
-  messageHeaders,
-  MetricSchema,
-  record,
-  SpanSchema,
-  SpoolError,
-  type Span,
-} from '@spool/schemas';
+import { createCodec, createMemoryRegistry, doc, messageHeaders, MetricSchema, record, SpanSchema, SpoolError } from '@spool/schemas';
 import { connectKafka, openInstance, topicCatalogue, type Instance, type Kafka, type ProducerRecord } from '@spool/streams';
 import { openClickHouse, type ClickHouse } from './clickhouse.js';
 import { migrate } from './migrate.js';
 import { startSink, startTelemetry } from './start.js';
+import { metricOf, spanOf } from './testing.js';
 import type { BlockStore } from './sink-work.js';
 
 const noRegistry = { onChange: () => () => undefined };
@@ -90,7 +81,7 @@ describe('telemetry in ClickHouse', () => {
     ];
     const spanRecord = (index: number): ProducerRecord => {
       const bad = index % 1000 === 999;
-      const value = bad ? poison[Math.floor(index / 1000) % poison.length]! : spanEncoder.encode(span(index));
+      const value = bad ? poison[Math.floor(index / 1000) % poison.length]! : spanEncoder.encode(spanOf(index));
       return { topic: topics.spans.name, key: null, partition: index % 3, value, headers: { n: String(index) } };
     };
     const thing = (index: number): ProducerRecord => ({
@@ -177,7 +168,7 @@ describe('telemetry in ClickHouse', () => {
     );
     expect(rollups).toEqual({ raw: '19980', s: '19980', m: '19980', h: '19980' });
     const expected = Array.from({ length: total }, (_, index) => index).filter((index) => index % 1000 !== 999);
-    const sum = String(expected.reduce((all, index) => all + span(index).totalUs, 0));
+    const sum = String(expected.reduce((all, index) => all + spanOf(index).totalUs, 0));
     for (const table of ['spans_10s', 'spans_1m', 'spans_1h']) {
       expect(await rows(`SELECT toString(sum(total_us_sum)) AS sum FROM chaos.${table}`)).toEqual([{ sum }]);
     }
@@ -201,9 +192,9 @@ describe('telemetry in ClickHouse', () => {
       payload: JSON.stringify({ size: 120, labels: 'red "green" ä' }),
       correlation_id: 'c-120',
     });
-    const [stored] = await rows<Record<string, unknown>>(`SELECT * FROM chaos.spans WHERE span_id = '${span(4321).spanId}'`);
+    const [stored] = await rows<Record<string, unknown>>(`SELECT * FROM chaos.spans WHERE span_id = '${spanOf(4321).spanId}'`);
     expect(stored).toMatchObject({
-      trace_id: span(4321).traceId,
+      trace_id: spanOf(4321).traceId,
       handler: 'Thing.Make1',
       status: 'ok',
       queue_us: '21',
@@ -248,7 +239,7 @@ describe('telemetry in ClickHouse', () => {
       ends.map((end, index) => ({
         topic: spans.name,
         key: 'one partition',
-        value: encoder.encode({ ...span(index), startedAt: end, totalUs: end, queueUs: -end, handler: 'ä\0"\\\'\n'.repeat(40) }),
+        value: encoder.encode({ ...spanOf(index), startedAt: end, totalUs: end, queueUs: -end, handler: 'ä\0"\\\'\n'.repeat(40) }),
       })),
     );
     // More days in one block than ClickHouse takes by default.
@@ -257,7 +248,7 @@ describe('telemetry in ClickHouse', () => {
         topic: metrics.name,
         key: 'one partition',
         value: metricEncoder.encode({
-          ...metric,
+          ...metricOf(index),
           value: [Number.NaN, Number.POSITIVE_INFINITY, -0][index % 3]!,
           at: Date.now() - index * 86_400_000,
         }),
@@ -266,9 +257,9 @@ describe('telemetry in ClickHouse', () => {
     // What is older than its table keeps goes away with the next merge, so only that the sink goes on can be counted on.
     for (const processor of sink.processors.values()) await processor.caughtUp(AbortSignal.timeout(40_000));
     const kept = await store.rows<{ time: string; attributes: unknown }>(
-      `SELECT time, attributes FROM extremes.metrics WHERE name = '${metric.name}' AND time > now() - INTERVAL 6 DAY`,
+      `SELECT time, attributes FROM extremes.metrics WHERE name = '${metricOf(0).name}' AND time > now() - INTERVAL 6 DAY`,
     );
-    expect(kept.map(({ attributes }) => attributes)).toEqual(Array.from({ length: 6 }, () => metric.attributes));
+    expect(kept.map(({ attributes }) => attributes)).toEqual(Array.from({ length: 6 }, () => metricOf(0).attributes));
     expect([...sink.processors.values()].map((processor) => processor.status().error)).toEqual([undefined]);
   }, 60_000);
 
@@ -281,7 +272,7 @@ describe('telemetry in ClickHouse', () => {
       clickhouse: { url: server.url, ...server.writer, database: 'whole' },
     });
     closing.push(() => service.close());
-    for (let index = 0; index < 100; index++) instance.telemetry.span(span(index));
+    for (let index = 0; index < 100; index++) instance.telemetry.span(spanOf(index));
     const whole = openClickHouse({ url: server.url, ...server.writer, database: 'whole' });
     closing.push(() => whole.close());
     await until(async () => (await whole.rows('SELECT * FROM whole.latency_by_handler')).length === 2, 20_000);
@@ -310,47 +301,6 @@ interface Audit {
   readonly offsets: string;
   readonly quarantined: string;
 }
-
-const metric = {
-  instance: 'test-0',
-  bundle: 'test',
-  version: '1.0.0',
-  name: 'test.metric',
-  value: 1,
-  unit: '1',
-  attributes: { 'a b': 'ä' },
-  at: 0,
-};
-const startedAt = Date.now() * 1000;
-const span = (index: number): Span => ({
-  traceId: (index + 1).toString(16).padStart(32, '0'),
-  spanId: (index + 1).toString(16).padStart(16, '0'),
-  parentSpanId: null,
-  messageKind: 'command',
-  startedAt: startedAt + index,
-  queueUs: index % 100,
-  handleUs: 2,
-  commitUs: 3,
-  totalUs: (index % 100) + 5,
-  status: index % 50 === 49 ? 'error' : 'ok',
-  outcome: 'applied',
-  errorClass: index % 50 === 49 ? 'REJECTED' : null,
-  bundle: 'test',
-  version: '1.0.0',
-  instance: 'test-0',
-  component: 'Thing',
-  componentKind: 'aggregate',
-  handler: `Thing.Make${index % 2}`,
-  payloadType: 'Make',
-  aggregateId: `thing-${index}`,
-  topic: 'cmd.Thing',
-  partition: 0,
-  offset: index,
-  messageId: `m-${index}`,
-  correlationId: `c-${index}`,
-  causationId: null,
-  replayId: null,
-});
 
 async function until(condition: () => Promise<boolean>, timeoutMs: number): Promise<void> {
   for (const deadline = Date.now() + timeoutMs; Date.now() < deadline;) {
