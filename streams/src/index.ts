@@ -20,11 +20,13 @@ export type {
   TaskRequest,
   TaskWork,
 } from './engine/work.js';
+export { checkpointCodec } from './instance/checkpoints.js';
 export { openInstance, type Instance, type InstanceOptions, type Log } from './instance/instance.js';
 export { openLmdbStore, type LmdbStoreOptions } from './store/lmdb-store.js';
 export { createMemoryStore } from './store/memory-store.js';
 export {
   partitionKey,
+  splitPartitionKey,
   type RangeOptions,
   type ReadonlyTable,
   type Store,

@@ -6,7 +6,6 @@ import {
   readMeta,
   SnapshotSchema,
   SpoolError,
-  TaskCheckpointSchema,
   toSpoolError,
   type CommandOutcome,
   type Decoder,
@@ -15,8 +14,8 @@ import {
   type Reply,
 } from '@spool/schemas';
 import {
+  checkpointCodec,
   createSharedWriter,
-  offset,
   partitionKey,
   transactionalWork,
   type ConsumedRecord,
@@ -88,14 +87,13 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
   const store = instance.openStore(consumer, task.id, aggregate.codeVersion);
 
   // 1. Everything that needs the schema registry, so that deciding needs no call.
-  const checkpoints = await codec.encoder(changelog.topic, TaskCheckpointSchema);
+  const checkpoints = await checkpointCodec(instance, changelog.topic, aggregate.codeVersion);
   const outcomes = await codec.encoder(changelog.topic, CommandOutcomeSchema);
   const snapshotEncoder = await codec.encoder(changelog.topic, SnapshotSchema);
   const eventEncoders = new Map<string, Encoder<unknown>>();
   for (const [type, schema] of Object.entries(aggregate.events)) eventEncoders.set(type, await codec.encoder(events.topic, schema));
   const commandDecoders = new Map<string, Decoder<unknown>>();
   for (const [type, schema] of Object.entries(aggregate.commands)) commandDecoders.set(type, codec.decoder(schema));
-  const checkpointDecoder = codec.decoder(TaskCheckpointSchema);
 
   const snapshots = trackSnapshots({
     aggregate,
@@ -299,29 +297,7 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
     now,
     store,
     changelog,
-    encodeCheckpoint: (checkpoint) =>
-      checkpoints.encode({
-        owner: checkpoint.owner,
-        generation: checkpoint.generation,
-        instance: instance.id,
-        inputs: [...checkpoint.inputs].map(([key, next]) => ({
-          topic: key.slice(0, key.lastIndexOf('-')),
-          partition,
-          offset: Number(next),
-        })),
-        covered: checkpoint.covered === null ? null : Number(checkpoint.covered),
-        codeVersion: aggregate.codeVersion,
-        at: now(),
-      }),
-    decodeCheckpoint: async (value) => {
-      const read = await checkpointDecoder.decode(value);
-      return {
-        owner: read.owner,
-        generation: read.generation,
-        inputs: new Map(read.inputs.map((at) => [partitionKey(at), offset(at.offset)])),
-        covered: read.covered === null || read.codeVersion !== aggregate.codeVersion ? null : offset(read.covered),
-      };
-    },
+    ...checkpoints,
     restore: restoreSources(options, changelog, events),
     handle,
     beforeCommit,

@@ -1,43 +1,24 @@
+import { fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { testKafka } from '@spool/embedded';
-import { ControlOrderSchema, createCodec, createMemoryRegistry, record, type Codec, type SpoolError } from '@spool/schemas';
+import {
+  ControlOrderSchema,
+  createCodec,
+  createHttpRegistry,
+  createMemoryRegistry,
+  headerNames,
+  type Codec,
+  type SpoolError,
+} from '@spool/schemas';
+import { startRegistryServer } from '@spool/schemas/testing';
 import { connectKafka, topicCatalogue, type Kafka, type TopicCatalogue } from '@spool/streams';
-import { aggregate } from '../aggregate/aggregate.js';
-import { bundle } from '../bundle/bundle.js';
-import { projection } from '../projection/projection.js';
-import { projector, table } from '../projector/projector.js';
+import { Counter, counting, Sums } from '../testing/counter.js';
 import { startBundle, type RunningBundle } from './start-bundle.js';
-
-const Counter = aggregate('Counter', {
-  commands: { Add: record('count.Add', { n: 'int' }) },
-  events: { Added: record('count.Added', { n: 'int' }) },
-  initial: () => ({ sum: 0 }),
-  decide: { Add: ({ n }) => [{ type: 'Added', data: { n } }] },
-  evolve: { Added: ({ sum }, { n }) => ({ sum: sum + n }) },
-});
-interface Total {
-  readonly events: number;
-  readonly sum: number;
-}
-const Totals = projector('Totals', {
-  of: Counter,
-  tables: { totals: table<Total>() },
-  on: {
-    Added: ({ n }, { totals }) => {
-      const before = totals.get('all') ?? { events: 0, sum: 0 };
-      totals.put('all', { events: before.events + 1, sum: before.sum + n });
-    },
-  },
-});
-const Sums = projection('Sums', {
-  reads: Totals,
-  queries: { Total: { request: record('count.Total', {}), view: record('count.TotalView', { events: 'int', sum: 'long' }) } },
-  answer: { Total: (_, { totals }) => totals.get('all') },
-});
-const counting = bundle({ id: 'counting', version: '1.0.0', components: [Counter, Totals, Sums] });
 
 let kafka: Kafka;
 let codec: Codec;
@@ -56,8 +37,9 @@ afterEach(async () => {
   await kafka.close();
   rmSync(dataDir, { recursive: true, force: true });
 });
+let transactions: 'instance' | 'partition' = 'instance';
 async function start(instance: string): Promise<RunningBundle> {
-  const running = await startBundle(counting, { kafka, codec, topics, instance, dataDir, log: () => undefined });
+  const running = await startBundle(counting, { kafka, codec, topics, instance, dataDir, log: () => undefined, transactions });
   open.push(running);
   return running;
 }
@@ -87,43 +69,49 @@ describe('a bundle on a real broker', () => {
     expect((await second.gateway.ask(Sums, 'Total', {}, { after: all.position })).view).toEqual({ events: 22, sum: 211 });
   });
 
-  it('moves partitions between instances under load, and every command counts once', async () => {
-    const one = await start('counting-0');
-    await until(() => owned(one) === 3);
-    let sent = 0;
-    let on = true;
-    const failures: string[] = [];
-    const load = Array.from({ length: 8 }, async (_, worker) => {
-      while (on) {
-        const commandId = randomUUID();
-        // An indeterminate answer is resolved by the same command id.
-        for (;;) {
-          try {
-            await one.gateway.send(Counter, 'Add', `c${worker}`, { n: 1 }, { commandId, timeoutMs: 5000 });
-            sent += 1;
-            break;
-          } catch (error) {
-            const { code, entry } = error as SpoolError;
-            if (entry.retryable !== 'backoff') {
-              failures.push(code);
+  it.each(['partition', 'instance'] as const)(
+    'moves partitions between instances under load, a transaction for each %s, and every command counts once',
+    async (scope) => {
+      transactions = scope;
+      const one = await start('counting-0');
+      await until(() => owned(one) === 3);
+      let sent = 0;
+      let on = true;
+      const failures: string[] = [];
+      const load = Array.from({ length: 8 }, async (_, worker) => {
+        while (on) {
+          const commandId = randomUUID();
+          // An indeterminate answer is resolved by the same command id.
+          for (;;) {
+            try {
+              await one.gateway.send(Counter, 'Add', `c${worker}`, { n: 1 }, { commandId, timeoutMs: 5000 });
+              sent += 1;
               break;
+            } catch (error) {
+              const { code, entry } = error as SpoolError;
+              if (entry.retryable !== 'backoff') {
+                failures.push(code);
+                break;
+              }
             }
           }
         }
-      }
-    });
-    const two = await start('counting-1');
-    await until(() => owned(one) > 0 && owned(two) > 0 && owned(one) + owned(two) === 3);
-    const three = await start('counting-2');
-    await until(() => [one, two, three].every((each) => owned(each) === 1));
-    await open.splice(open.indexOf(two), 1)[0]!.close();
-    await until(() => owned(one) + owned(three) === 3);
-    on = false;
-    await Promise.all(load);
-    expect(failures).toEqual([]);
-    const versions = await Promise.all(Array.from({ length: 8 }, (_, worker) => one.gateway.send(Counter, 'Add', `c${worker}`, { n: 0 })));
-    expect(versions.reduce((sum, { version }) => sum + version - 1, 0)).toBe(sent);
-  });
+      });
+      const two = await start('counting-1');
+      await until(() => owned(one) > 0 && owned(two) > 0 && owned(one) + owned(two) === 3);
+      const three = await start('counting-2');
+      await until(() => [one, two, three].every((each) => owned(each) === 1));
+      await open.splice(open.indexOf(two), 1)[0]!.close();
+      await until(() => owned(one) + owned(three) === 3);
+      on = false;
+      await Promise.all(load);
+      expect(failures).toEqual([]);
+      const versions = await Promise.all(
+        Array.from({ length: 8 }, (_, worker) => one.gateway.send(Counter, 'Add', `c${worker}`, { n: 0 })),
+      );
+      expect(versions.reduce((sum, { version }) => sum + version - 1, 0)).toBe(sent);
+    },
+  );
 
   it('is rewound by an order on the control topic, while it serves', async () => {
     const running = await start('counting-0');
@@ -154,4 +142,57 @@ describe('a bundle on a real broker', () => {
     expect(status().replays[0]).toMatchObject({ id: 'r1', records: 30 });
     expect((await running.gateway.ask(Sums, 'Total', {})).view).toEqual(before.view);
   });
+
+  it.each(['partition', 'instance'] as const)(
+    'fences an owner that was stopped past its session and goes on, a transaction for each %s',
+    async (scope) => {
+      transactions = scope;
+      // The schemas are shared through a registry of the test's own, which both processes reach.
+      await using registry = await startRegistryServer();
+      const { url } = registry;
+      codec = createCodec({ registry: createHttpRegistry({ url }) });
+      const script = fileURLToPath(new URL('../testing/counter-process.js', import.meta.url));
+      const folder = join(dataDir, 'zombie');
+      const zombie = fork(script, [testKafka().join(','), url, topics.namespace, 'counting-9', folder, scope]);
+      try {
+        await once(zombie, 'message');
+        const one = await start('counting-0');
+        await until(() => owned(one) > 0 && owned(one) < 3);
+        const sendAll = (n: number) =>
+          Promise.all(Array.from({ length: 12 }, (_, k) => one.gateway.send(Counter, 'Add', `c${k}`, { n }, { timeoutMs: 20_000 })));
+        await sendAll(1);
+        // In mid-work: commands are on their way to it when it stops.
+        const pending = Array.from({ length: 12 }, (_, k) =>
+          one.gateway.send(Counter, 'Add', `c${k}`, { n: 1 }, { commandId: `p${k}`, timeoutMs: 25_000 }),
+        );
+        zombie.kill('SIGSTOP');
+        await until(() => owned(one) === 3);
+        await Promise.all(pending);
+        await sendAll(1);
+        zombie.kill('SIGCONT');
+        // It wakes up with what it had in hand, and may write none of it.
+        await sendAll(1);
+        await until(() => owned(one) < 3);
+        await sendAll(1);
+      } finally {
+        zombie.kill('SIGKILL');
+      }
+      const versions = new Map<string, number[]>();
+      const ends = await kafka.admin.offsets(topics.events('Counter').name);
+      await using reader = await kafka.reader();
+      for (const at of ends) reader.assign(at, 'earliest');
+      const left = new Map(ends.filter((at) => at.latest > 0n).map((at) => [at.partition, at.latest]));
+      while (left.size > 0) {
+        for (const slice of await reader.fetch()) {
+          for (const { key, headers } of slice.records) {
+            const id = key!.toString();
+            versions.set(id, [...(versions.get(id) ?? []), Number(headers[headerNames.aggregateVersion]!.toString())]);
+          }
+          if (slice.nextOffset >= (left.get(slice.partition) ?? 0n)) left.delete(slice.partition);
+        }
+      }
+      expect([...versions.keys()].length).toBe(12);
+      for (const each of versions.values()) expect(each).toEqual([1, 2, 3, 4, 5]);
+    },
+  );
 });

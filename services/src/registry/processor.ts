@@ -3,14 +3,12 @@ import {
   BundleLeftSchema,
   BundleRowSchema,
   headerNames,
-  TaskCheckpointSchema,
   type BundleAnnounced,
   type BundleLeft,
   type BundleRow,
 } from '@spool/schemas';
 import {
-  offset,
-  partitionKey,
+  checkpointCodec,
   transactionalWork,
   type Instance,
   type ProcessorDefinition,
@@ -46,9 +44,8 @@ async function openTask(instance: Instance, task: TaskRequest): Promise<TaskWork
   const { codec, topics, now } = instance;
   const changelog = { topic: topics.bundles.name, partition: Number(task.id) };
   const rowEncoder = await codec.encoder(changelog.topic, BundleRowSchema);
-  const checkpointEncoder = await codec.encoder(changelog.topic, TaskCheckpointSchema);
+  const checkpoints = await checkpointCodec(instance, changelog.topic);
   const rowDecoder = codec.decoder(BundleRowSchema);
-  const checkpointDecoder = codec.decoder(TaskCheckpointSchema);
   const announced = codec.decoder(BundleAnnouncedSchema);
   const left = codec.decoder(BundleLeftSchema);
   const generation = task.assignment?.generation ?? 0;
@@ -61,20 +58,7 @@ async function openTask(instance: Instance, task: TaskRequest): Promise<TaskWork
     now,
     store: instance.openStore('spool.registry', task.id),
     changelog,
-    encodeCheckpoint: ({ owner, inputs }) =>
-      checkpointEncoder.encode({
-        owner,
-        generation,
-        instance: instance.id,
-        inputs: [...inputs].map(([, next]) => ({ topic: topics.announcements.name, partition: changelog.partition, offset: Number(next) })),
-        covered: null,
-        codeVersion: '1',
-        at: now(),
-      }),
-    async decodeCheckpoint(value) {
-      const read = await checkpointDecoder.decode(value);
-      return { ...read, inputs: new Map(read.inputs.map((at) => [partitionKey(at), offset(at.offset)])), covered: null };
-    },
+    ...checkpoints,
     restore: [
       {
         partition: changelog,

@@ -87,7 +87,11 @@ export async function acquire(options: AcquireOptions): Promise<Acquired> {
   return {
     writer,
     checkpoint,
-    release: async () => void (await writer.commit([{ ...options.changelog, key, value: null }]).catch(() => undefined)),
+    release: () =>
+      writer.commit([{ ...options.changelog, key, value: null }]).then(
+        () => undefined,
+        () => undefined,
+      ),
   };
 }
 

@@ -13,7 +13,7 @@ import { runProcessor, type RunningProcessor } from '../engine/processor.js';
 import type { ProcessorDefinition, ProcessorStatus, ReplayStatus } from '../engine/work.js';
 import type { Kafka, Offset, Producer } from '../kafka/port.js';
 import { openLmdbStore } from '../store/lmdb-store.js';
-import type { Store } from '../store/store.js';
+import { splitPartitionKey, type Store } from '../store/store.js';
 import { openTelemetry, type Telemetry } from '../telemetry/emitter.js';
 import { platformTopics, type TopicCatalogue } from '../topics/topics.js';
 import { orderDecoder } from './orders.js';
@@ -220,7 +220,7 @@ function joined(instance: string, consumer: string, replays: readonly ReplayStat
     state,
     partitions: parts.flatMap(({ starts, targets, current }) =>
       [...targets].map(([key, target]) => ({
-        ...toPartition(key),
+        ...splitPartitionKey(key),
         start: Number(starts.get(key) ?? 0n),
         current: Number(least(current.get(key) ?? 0n, target)),
         target: Number(target),
@@ -234,7 +234,3 @@ function joined(instance: string, consumer: string, replays: readonly ReplayStat
 }
 
 const least = (a: bigint, b: Offset): bigint => (a < b ? a : b);
-function toPartition(key: string): { topic: string; partition: number } {
-  const dash = key.lastIndexOf('-');
-  return { topic: key.slice(0, dash), partition: Number(key.slice(dash + 1)) };
-}

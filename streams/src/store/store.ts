@@ -56,3 +56,7 @@ export interface Store extends AsyncDisposable {
 
 export const emptyCheckpoint: StoreCheckpoint = { positions: new Map(), epoch: -1n, replay: undefined };
 export const partitionKey = (at: { readonly topic: string; readonly partition: number }): string => `${at.topic}-${at.partition}`;
+export function splitPartitionKey(key: string): { topic: string; partition: number } {
+  const dash = key.lastIndexOf('-');
+  return { topic: key.slice(0, dash), partition: Number(key.slice(dash + 1)) };
+}

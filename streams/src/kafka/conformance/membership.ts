@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { offset, type Assignment, type Kafka } from '../port.js';
-import { codeOf, join, newTopic, numbers, settled } from './stage.js';
+import { codeOf, join, newTopic, numbers, settled, until } from './stage.js';
 
 export function describeMembership(kafka: () => Kafka): void {
   describe('membership', () => {
@@ -78,7 +78,7 @@ export function describeMembership(kafka: () => Kafka): void {
         topics,
         onAssigned: () => (failures-- > 0 ? Promise.reject(new Error('no disk')) : Promise.resolve()),
       });
-      await member.until(() => member.events.filter((event) => event === 'assigned 1').length === 3);
+      await until(() => member.events.filter((event) => event === 'assigned 1').length === 3);
       expect(member.membership.assignment?.partitions).toHaveLength(1);
     });
 
@@ -95,7 +95,7 @@ export function describeMembership(kafka: () => Kafka): void {
           });
         });
       const first = await join(kafka(), { groupId, topics, onAssigned: slow });
-      await first.until(() => first.events.includes('assigned 2'));
+      await until(() => first.events.includes('assigned 2'));
       const second = await join(kafka(), { groupId, topics });
       await second.assigned(1);
       expect(aborted).toBe(1);

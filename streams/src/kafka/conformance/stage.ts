@@ -56,11 +56,25 @@ export function codeOf(result: PromiseSettledResult<unknown>): ErrorCode | 'ok' 
   throw result.reason;
 }
 
+/** A wait that a test gives up on, so that what fails does not run for ever. */
+const PATIENCE_MS = 25_000;
+
+/** Waits for a condition. */
+export async function until(condition: () => boolean): Promise<void> {
+  const end = performance.now() + PATIENCE_MS;
+  while (!condition()) {
+    if (performance.now() > end) throw new Error(`waited ${PATIENCE_MS} ms in vain for ${condition.toString()}`);
+    await sleep(5);
+  }
+}
+
 /** Fetches until as many partitions as said are caught up. */
 export async function untilCaughtUp(reader: Reader, partitions: number): Promise<readonly Slice[]> {
   const all: Slice[] = [];
   const done = new Set<string>();
+  const end = performance.now() + PATIENCE_MS;
   while (done.size < partitions) {
+    if (performance.now() > end) throw new Error(`not caught up within ${PATIENCE_MS} ms`);
     for (const slice of await reader.fetch()) {
       all.push(slice);
       if (slice.nextOffset >= slice.lastStableOffset) done.add(`${slice.topic}-${slice.partition}`);
@@ -74,7 +88,6 @@ export interface Joined {
   readonly membership: Membership;
   /** `assigned <count>`, `rebalance`, `lost`, in order. */
   readonly events: readonly string[];
-  until(condition: () => boolean): Promise<void>;
   /** The assignment in force, once it has this many partitions. */
   assigned(count: number): Promise<Assignment>;
   lastAssigned(): Promise<Assignment>;
@@ -101,9 +114,6 @@ export async function join(
     },
     onLost: () => events.push('lost'),
   });
-  const until = async (condition: () => boolean): Promise<void> => {
-    while (!condition()) await sleep(5);
-  };
   const lastAssigned = async (): Promise<Assignment> => {
     await until(() => membership.assignment !== undefined);
     return membership.assignment!;
@@ -112,5 +122,5 @@ export async function join(
     await until(() => membership.assignment?.partitions.length === count);
     return membership.assignment!;
   };
-  return { groupId: options.groupId, membership, events, until, assigned, lastAssigned };
+  return { groupId: options.groupId, membership, events, assigned, lastAssigned };
 }

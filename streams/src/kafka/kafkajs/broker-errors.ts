@@ -23,14 +23,15 @@ export const Code = {
   INVALID_TXN_STATE: 48,
   INVALID_PRODUCER_ID_MAPPING: 49,
   CONCURRENT_TRANSACTIONS: 51,
+  OPERATION_NOT_ATTEMPTED: 55,
   UNKNOWN_PRODUCER_ID: 59,
   FENCED_INSTANCE_ID: 82,
   PRODUCER_FENCED: 90,
 } as const;
 
-/** 2 corrupt in transit, 5-9 and 13 leaders and connections, 14-16 coordinators, 19-20 too few replicas, 41 controller, 56 disk, 72-78 epochs. */
+/** 2 corrupt in transit, 5-9 and 13 leaders and connections, 14-16 coordinators, 19-20 too few replicas, 41 controller, 55 another partition was refused, 56 disk, 72-78 epochs. */
 const transientCodes: ReadonlySet<number> = new Set([
-  2, 3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 41, 51, 56, 72, 74, 75, 76, 78, 88, 100, 103,
+  2, 3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 41, 51, 55, 56, 72, 74, 75, 76, 78, 88, 100, 103,
 ]);
 export const isTransientCode = (code: number): boolean => transientCodes.has(code);
 

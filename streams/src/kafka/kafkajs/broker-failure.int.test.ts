@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startKafka, type EmbeddedKafka } from '@spool/embedded';
 import type { SpoolError } from '@spool/schemas';
+import { until } from '../conformance/stage.js';
 import type { ConsumedRecord, Kafka, Producer, TransactionalProducer } from '../port.js';
 import { connectKafka } from './connect.js';
 
@@ -138,7 +139,7 @@ describe.each([1, 3] as const)('with %d broker(s), one of which is killed', (bro
       await readUntil(6);
       expect(seen.sort()).toEqual(['after', 'after', 'after', 'before', 'before', 'before']);
       const commit = async (): Promise<void> => {
-        while (!member.assignment) await sleep(50);
+        await until(() => member.assignment !== undefined);
         await member.commitOffsets([{ topic: name, partition: 0, offset: (await kafka.admin.offsets(name))[0]!.latest }]);
       };
       // the session may have ended while the broker was away; the member is back by itself then

@@ -39,6 +39,16 @@ describe('on a real broker', () => {
     await expect(producer.send(record(topic, 'b'))).rejects.toMatchObject({ code: 'UNKNOWN_TOPIC' });
   });
 
+  it('a transaction says that one of its topics was deleted, and the next one works', async () => {
+    const [kept, deleted] = [await newTopic(kafka), await newTopic(kafka)];
+    const writer = await kafka.transactionalProducer({ transactionalId: randomUUID() });
+    await writer.commit([record(kept, 'a'), record(deleted, 'a')]);
+    await kafka.admin.deleteTopics([deleted]);
+    await expect(writer.commit([record(kept, 'lost'), record(deleted, 'lost')])).rejects.toMatchObject({ code: 'UNKNOWN_TOPIC' });
+    await writer.commit([record(kept, 'b')]);
+    expect((await read(kafka, kept)).map(({ value }) => text(value))).toEqual(['a', 'b']);
+  });
+
   it('an id is taken from an owner in the middle of a transaction, which is rolled back', async () => {
     const topic = await newTopic(kafka);
     const transactionalId = randomUUID();

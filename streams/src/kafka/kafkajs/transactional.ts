@@ -130,14 +130,27 @@ export class TransactionWriter implements TransactionalProducer {
       else partitions.set(topic, [partition]);
     }
     const topics = [...partitions].map(([topic, of]) => ({ topic, partitions: of }));
+    const graceEnd = performance.now() + UNKNOWN_TOPIC_GRACE_MS;
+    const { producerId, epoch } = this.#identity;
     await this.#atCoordinator('begin', this.#timeoutMs, (broker) =>
-      broker.addPartitionsToTxn({
-        transactionalId: this.transactionalId,
-        producerId: this.#identity.producerId,
-        producerEpoch: this.#identity.epoch,
-        topics,
-      }),
+      broker
+        .addPartitionsToTxn({ transactionalId: this.transactionalId, producerId, producerEpoch: epoch, topics })
+        .catch(async (thrown: unknown) => {
+          const code = codeOf(thrown);
+          if (code === Code.UNKNOWN_TOPIC_OR_PARTITION || code === Code.OPERATION_NOT_ATTEMPTED)
+            await this.#failIfGone(partitions.keys(), graceEnd);
+          throw thrown;
+        }),
     );
+  }
+
+  /** The coordinator refuses a transaction whole, and says of one partition alone why: a topic may have been deleted. */
+  async #failIfGone(topics: Iterable<string>, graceEnd: number): Promise<void> {
+    const names = [...topics];
+    await this.#cluster.refresh(names);
+    const gone = names.filter((name) => this.#cluster.known(name)?.error === Code.UNKNOWN_TOPIC_OR_PARTITION);
+    if (gone.length > 0 && performance.now() > graceEnd)
+      throw new SpoolError('UNKNOWN_TOPIC', `transaction ${this.transactionalId}: no topic ${gone.join(', ')}`);
   }
 
   /** Writes what is left of each share, a batch of each partition at a time, until nothing is. */
