@@ -10,11 +10,13 @@ CREATE TABLE IF NOT EXISTS {{database}}.quarantine {{onCluster}}
     reason      String COMMENT 'What is wrong with it' CODEC(ZSTD(1)),
     key         String COMMENT 'Bytes of the key; empty for none' CODEC(ZSTD(1)),
     value       String COMMENT 'Bytes of the value; empty for none' CODEC(ZSTD(3)),
-    headers     Map(String, String) COMMENT 'Headers, the values as bytes' CODEC(ZSTD(1))
+    headers     Map(String, String) COMMENT 'Headers, the values as bytes' CODEC(ZSTD(1)),
+    stored_at   DateTime('UTC') DEFAULT now() COMMENT 'When it was put here' CODEC(Delta, ZSTD(1))
 )
 ENGINE = {{replicated}}MergeTree
-PARTITION BY toDate(time)
+-- Not partitioned: the timestamp of such a record may be anything, and a partition by the time of storing would let a block that is repeated
+-- after midnight pass for a new one.
 -- Looked at by topic and position, which is also what identifies a record.
 ORDER BY (topic, partition, offset)
-TTL toDateTime(time) + INTERVAL 30 DAY
-SETTINGS ttl_only_drop_parts = 1, {{deduplicationWindow}};
+TTL stored_at + INTERVAL 30 DAY
+SETTINGS {{deduplicationWindow}};

@@ -4,6 +4,8 @@ import { maxBad, tokenOf, type BlockRange } from './block-range.js';
 import { createRowWriter } from './row-binary.js';
 import { quarantineColumns, quarantineTable, writeQuarantined, type RowShape } from './rows.js';
 
+export const defaultMaxRows = 50_000;
+
 export interface BlockBounds {
   /** @default 50000 */
   readonly maxRows?: number;
@@ -44,7 +46,7 @@ export interface CutRequest {
  * @throws SpoolError `backoff` when a record cannot be read at present; nothing is kept of the attempt.
  */
 export async function cutBlocks(request: CutRequest, bounds: BlockBounds = {}): Promise<readonly Block[]> {
-  const { maxRows = 50_000, maxBytes = 16 * 1024 * 1024 } = bounds;
+  const { maxRows = defaultMaxRows, maxBytes = 16 * 1024 * 1024 } = bounds;
   const { partition, shape, records, repeat } = request;
   const blocks: Block[] = [];
   let index = 0;

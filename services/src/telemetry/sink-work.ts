@@ -13,7 +13,7 @@ import {
   type TaskWork,
 } from '@spool/streams';
 import { fromMetadata, toMetadata, type BlockRange } from './block-range.js';
-import { cutBlocks, type Block, type BlockBounds, type Insert } from './block.js';
+import { cutBlocks, defaultMaxRows, type Block, type BlockBounds, type Insert } from './block.js';
 import type { RowShape } from './rows.js';
 
 /** Where blocks go. */
@@ -55,7 +55,7 @@ interface Plan {
  * commit, so the only block that it can still insert is the one that its successor repeats.
  */
 export async function sinkWork(options: SinkWorkOptions): Promise<TaskWork> {
-  const { consumer, kafka, store, task, shapeOf, gatherMs = 500 } = options;
+  const { consumer, kafka, store, task, shapeOf, gatherMs = 500, maxRows = defaultMaxRows } = options;
   const membership = memberOf(task);
   const lanes = new Map<string, Lane>();
   const positions = new Map<string, Offset>();
@@ -121,8 +121,9 @@ export async function sinkWork(options: SinkWorkOptions): Promise<TaskWork> {
       const done = doneAt(task, group, lanes);
       if (done.length > 0) await membership.commitOffsets(done);
       plan = undefined;
+      // A full group means that more is waiting.
       const left = gatherMs - (performance.now() - began);
-      if (left > 0) await sleep(left);
+      if (left > 0 && group.records.length < maxRows) await sleep(left);
     },
     close: () => Promise.resolve(),
   };

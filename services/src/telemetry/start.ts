@@ -1,7 +1,7 @@
 import { SpoolError, toSpoolError } from '@spool/schemas';
 import type { Registry } from '@spool/sdk';
 import type { Instance, ProcessorDefinition, RunningProcessor } from '@spool/streams';
-import type { BlockBounds } from './block.js';
+import { defaultMaxRows, type BlockBounds } from './block.js';
 import { openClickHouse, type ClickHouseConfig } from './clickhouse.js';
 import { migrate } from './migrate.js';
 import { eventRows, lagRows, metricRows, spanRows, type RowShape } from './rows.js';
@@ -77,12 +77,16 @@ export async function startTelemetry(config: TelemetryConfig): Promise<Telemetry
   }
 }
 
+/** Events may be large, and as many as this wait in memory while ClickHouse is away. */
+const maxEventRows = 10_000;
+
 /** The sink over any store. Topics of events are found while it runs. */
-export async function startSink({ instance, registry, store, ...options }: SinkConfig): Promise<Sink> {
-  const { codec, kafka, topics } = instance;
+export async function startSink(config: SinkConfig): Promise<Sink> {
+  const { instance, registry } = config;
+  const { codec, kafka, topics, log } = instance;
   const processors = new Map<string, RunningProcessor>();
-  const run = async (consumer: string, shapes: ReadonlyMap<string, RowShape>): Promise<void> => {
-    processors.set(consumer, await instance.run(definition(instance, store, options, consumer, shapes)));
+  const run = async (consumer: string, shapes: ReadonlyMap<string, RowShape>, maxRows: number): Promise<void> => {
+    processors.set(consumer, await instance.run(definition(config, consumer, shapes, maxRows)));
   };
   // 1. Telemetry.
   const telemetry = new Map([
@@ -90,26 +94,30 @@ export async function startSink({ instance, registry, store, ...options }: SinkC
     [topics.metrics.name, metricRows(codec)],
     [topics.lag.name, lagRows(codec)],
   ]);
-  await run(`${topics.namespace}spool.telemetry`, telemetry);
+  await run(`${topics.namespace}spool.telemetry`, telemetry, config.maxRows ?? defaultMaxRows);
   // 2. Events: what is there now, and what comes later. One look at a time.
   const prefix = topics.events('').name;
+  let closing = false;
   const discover = async (): Promise<void> => {
     for (const topic of await kafka.admin.listTopics()) {
       const aggregateType = topic.startsWith(prefix) ? topic.slice(prefix.length) : '';
       const consumer = `${topics.namespace}spool.telemetry.events.${aggregateType}`;
       if (aggregateType === '' || processors.has(consumer) || closing) continue;
-      await run(consumer, new Map([[topic, eventRows(codec, aggregateType)]]));
+      try {
+        await run(consumer, new Map([[topic, eventRows(codec, aggregateType)]]), Math.min(maxEventRows, config.maxRows ?? maxEventRows));
+      } catch (thrown) {
+        log('warn', 'a topic of events is not read yet', { topic, error: toSpoolError(thrown).message });
+      }
     }
   };
-  let closing = false;
   let looking: Promise<void> = Promise.resolve();
   const look = (): void => {
     looking = looking.then(discover).catch((thrown: unknown) => {
-      instance.log('warn', 'topics of events were not looked for', { error: String(thrown) });
+      log('warn', 'topics of events were not looked for', { error: toSpoolError(thrown).message });
     });
   };
   const forget = registry.onChange(look);
-  const timer = setInterval(look, options.discoverMs ?? 5000);
+  const timer = setInterval(look, config.discoverMs ?? 5000);
   look();
   await looking;
 
@@ -124,11 +132,10 @@ export async function startSink({ instance, registry, store, ...options }: SinkC
 }
 
 function definition(
-  instance: Instance,
-  store: BlockStore,
-  options: SinkOptions,
+  { instance, store, ...options }: SinkConfig,
   consumer: string,
   shapes: ReadonlyMap<string, RowShape>,
+  maxRows: number,
 ): ProcessorDefinition {
   return {
     consumer,
@@ -136,11 +143,12 @@ function definition(
     assignment: 'group',
     startAt: 'earliest',
     commits: 'work',
-    maxGroupRecords: options.maxRows ?? 50_000,
-    maxBufferedRecords: options.maxRows ?? 50_000,
+    maxGroupRecords: maxRows,
+    maxBufferedRecords: maxRows,
     open: (task) =>
       sinkWork({
         ...options,
+        maxRows,
         consumer,
         kafka: instance.kafka,
         store,

@@ -266,9 +266,11 @@ describe('telemetry in ClickHouse', () => {
   it('makes its tables, fills the views from a running instance, and says when ClickHouse is away', async () => {
     const instance = await platform();
     const { topics } = instance;
+    const listeners: (() => void)[] = [];
     const service = await startTelemetry({
       instance,
-      registry: noRegistry,
+      registry: { onChange: (listener) => (listeners.push(listener), () => undefined) },
+      discoverMs: 600_000,
       clickhouse: { url: server.url, ...server.writer, database: 'whole' },
     });
     closing.push(() => service.close());
@@ -284,6 +286,16 @@ describe('telemetry in ClickHouse', () => {
     expect(latency!.p99_ms).toBeGreaterThanOrEqual(latency!.p50_ms);
     await until(
       async () => (await whole.rows(`SELECT * FROM whole.consumer_lag WHERE consumer = '${topics.namespace}spool.telemetry'`)).length > 0,
+      20_000,
+    );
+    // A bundle announces itself: its topic of events is found at once.
+    await kafka.admin.ensureTopics([topics.events('Late')]);
+    const encoder = await instance.codec.encoder(topics.events('Late').name, ThingMade);
+    await instance.producer.send({ topic: topics.events('Late').name, key: 'late-1', value: encoder.encode({ size: 1, labels: '' }) });
+    for (const listener of listeners) listener();
+    await until(
+      async () =>
+        (await whole.rows(`SELECT * FROM whole.events_index WHERE aggregate_type = 'Late' AND aggregate_id = 'late-1'`)).length === 1,
       20_000,
     );
     expect(await service.problem()).toBeUndefined();
