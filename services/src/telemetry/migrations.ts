@@ -25,7 +25,7 @@ export interface MigrationTarget {
 const deduplicationWindow = 100_000;
 
 /** Where the files lie in the repository. */
-export const migrationsFolder = fileURLToPath(new URL('../../../infra/clickhouse/', import.meta.url));
+const migrationsFolder = fileURLToPath(new URL('../../../infra/clickhouse/', import.meta.url));
 
 /** @throws SpoolError INVALID_CONFIG when a number is missing or there twice. */
 export async function readMigrations(folder = migrationsFolder): Promise<readonly Migration[]> {
