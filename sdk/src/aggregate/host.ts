@@ -47,7 +47,7 @@ export interface AggregateHostOptions {
   readonly outcomeRetentionMs?: number;
   /**
    * `instance`: one transaction for all partitions of this instance, ownership by claims in the log. `partition`: one transaction and one
-   * transactional id for each partition, which costs more under load. @default 'partition'
+   * transactional id for each partition, which costs more under load. @default 'instance'
    */
   readonly transactions?: 'instance' | 'partition';
 }
@@ -65,7 +65,7 @@ export function aggregateHost(options: AggregateHostOptions): ProcessorDefinitio
   const { topics } = instance;
   const consumer = consumerId(options.bundle, aggregate.name, 1);
   const prefix = `${consumer}/${instance.id}`;
-  const writer = options.transactions === 'instance' ? createSharedWriter({ kafka: instance.kafka, prefix }) : undefined;
+  const writer = options.transactions !== 'partition' ? createSharedWriter({ kafka: instance.kafka, prefix }) : undefined;
   return {
     consumer,
     sources: [topics.commands(aggregate.name).name],

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { BundleAnnouncedSchema, BundleLeftSchema, messageHeaders, SpoolError, type Codec, type RecordSchema } from '@spool/schemas';
+import { BundleAnnouncedSchema, BundleLeftSchema, messageHeaders, SpoolError, type Codec } from '@spool/schemas';
 import { openInstance, type Instance, type Kafka, type Log, type TopicCatalogue } from '@spool/streams';
 import { aggregateHost } from '../aggregate/host.js';
 import { hostFold } from '../aggregate/fold.js';
@@ -28,7 +28,7 @@ export interface BundleConfig {
   readonly outcomeRetentionMs?: number;
   /** Requests of its own gateway in flight; more are refused with OVERLOADED. @default 2048 */
   readonly maxInFlight?: number;
-  /** See `AggregateHostOptions.transactions`. @default 'partition' */
+  /** See `AggregateHostOptions.transactions`. @default 'instance' */
   readonly transactions?: 'instance' | 'partition';
 }
 
@@ -102,14 +102,15 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
     const pool = await openReplies({ kafka, codec, topic: topics.replies(id), slot: slotOf(instance.id), now, onError });
     const limit = config.maxInFlight === undefined ? {} : { maxInFlight: config.maxInFlight };
     const gateway = createGateway({ codec, topics, producer: instance.producer, replies: pool, registry, source: id, now, ...limit });
-    await announce(instance, JSON.stringify(descriptor));
+    const announcements = await openAnnouncements(instance);
+    await announcements.join(JSON.stringify(descriptor));
     const invokers = Promise.all(of('invoker').map((invoker) => runInvoker(invoker, instance, gateway, stop.signal))).then(() => undefined);
     invokers.catch(() => undefined);
     let closing: Promise<void> | undefined;
     const close = (): Promise<void> =>
       (closing ??= (async () => {
         stop.abort();
-        await leave(instance);
+        await announcements.leave();
         await invokers.catch(() => undefined);
         await pool.close();
         await registry.close();
@@ -137,30 +138,26 @@ async function runInvoker(invoker: Invoker, instance: Instance, gateway: Gateway
   }
 }
 
-async function announce(instance: Instance, descriptor: string): Promise<void> {
-  const { bundle, version, id } = instance;
-  const value = { bundle, version, instance: id, host: hostname(), pid: process.pid, descriptor, at: instance.now() };
-  await publish(instance, BundleAnnouncedSchema, value);
-}
-
-async function leave(instance: Instance): Promise<void> {
-  const { bundle, version, id, log } = instance;
-  try {
-    await publish(instance, BundleLeftSchema, { bundle, version, instance: id, at: instance.now() });
-  } catch (error) {
-    log('warn', 'could not take leave of the registry', { error: String(error) });
-  }
-}
-
-async function publish<T>(
-  { codec, topics, producer, bundle, version, id, now }: Instance,
-  schema: RecordSchema<T>,
-  value: T,
-): Promise<void> {
+/** Tells the registry of this instance. What leaving takes is made ready at the start, so that it needs no schema registry. */
+async function openAnnouncements({ codec, topics, producer, bundle, version, id, now, log }: Instance) {
   const topic = topics.announcements.name;
-  const encoder = await codec.encoder(topic, schema);
-  const headers = messageHeaders({ id: randomUUID(), type: schema.fullName, source: id, time: now() });
-  await producer.send({ topic, key: `${bundle}@${version}`, value: encoder.encode(value), headers });
+  const announced = await codec.encoder(topic, BundleAnnouncedSchema);
+  const left = await codec.encoder(topic, BundleLeftSchema);
+  const publish = async (type: string, value: Buffer): Promise<void> => {
+    const headers = messageHeaders({ id: randomUUID(), type, source: id, time: now() });
+    await producer.send({ topic, key: `${bundle}@${version}`, value, headers });
+  };
+  return {
+    join: (descriptor: string) =>
+      publish(
+        BundleAnnouncedSchema.fullName,
+        announced.encode({ bundle, version, instance: id, host: hostname(), pid: process.pid, descriptor, at: now() }),
+      ),
+    leave: () =>
+      publish(BundleLeftSchema.fullName, left.encode({ bundle, version, instance: id, at: now() })).catch((error: unknown) =>
+        log('warn', 'could not take leave of the registry', { error: String(error) }),
+      ),
+  };
 }
 
 /** Spreads instances over the reply partitions; two on one partition are harmless. */
