@@ -39,12 +39,12 @@ export interface MembershipContext {
   readonly backoffMs: (attempt: number) => number;
 }
 
-type Ending = 'rebalance' | 'lost' | 'failed' | 'closed';
+type Ending = 'rebalance' | 'lost' | 'late' | 'failed' | 'closed';
 /** Beyond what the others may take, for the first joining to succeed. */
 const JOIN_GRACE_MS = 10_000;
 const TOPIC_CHECK_MS = 30_000;
 
-/** Joins, holds what it is given until something ends it, and joins again, until it is closed. Nothing else ends it. */
+/** Joins, holds what it is given until something ends it, and joins again, until it is closed; nothing else ends it. */
 export class GroupMembership implements Membership {
   assignment: Assignment | undefined;
   readonly #coordinator: GroupCoordinator;
@@ -205,19 +205,20 @@ export class GroupMembership implements Membership {
     stopHeartbeats();
     this.#end = undefined;
     this.assignment = undefined;
-    if (ending === 'lost') {
+    if (ending === 'late' || ending === 'failed') await this.#leave();
+    if (ending === 'lost' || ending === 'late') {
       this.#memberId = '';
       this.#owned = [];
       onLost();
       await Promise.race([begun, this.#patience()]);
-    } else if (ending === 'failed') await this.#leave();
+    }
     return ending;
   }
 
   /** The longest that the group waits for this member. */
   async #patience(): Promise<Ending> {
     await sleep(this.#context.rebalanceTimeoutMs, undefined, { ref: false });
-    return 'lost';
+    return 'late';
   }
 
   /** Beats apart from the work. Lost is also who has not reached the coordinator for as long as a session lasts. */
