@@ -1,12 +1,9 @@
-import type { CommandOutcome } from '@spool/schemas';
-
 /** The rows of an aggregate's store, and their keys on the `snap` topic. */
 export interface StateRow {
   readonly version: number;
   readonly state: unknown;
   readonly snapshotVersion: number;
 }
-export type OutcomeRow = CommandOutcome;
 
 export const stateTable = 'state';
 export const outcomeTable = 'outcomes';

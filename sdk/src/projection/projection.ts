@@ -1,6 +1,5 @@
 import type { PayloadOf, RecordSchema } from '@spool/schemas';
 import type { ReadonlyTable } from '@spool/streams';
-import type { Payloads } from '../payloads.js';
 import type { Projector, Tables } from '../projector/projector.js';
 
 export interface QuerySchemas {
@@ -46,4 +45,3 @@ export function projection<const Name extends string, Rows extends Tables, Q ext
     answer: options.answer,
   };
 }
-export type { Payloads };

@@ -40,7 +40,7 @@ export function checkDeclarations(routes: readonly Route[], sockets: readonly So
   throw new SpoolError('INVALID_CONFIG', `The routes are not declared well: ${list}`, { violations });
 }
 
-export function pathParameters(path: string): string[] {
+function pathParameters(path: string): string[] {
   return [...path.matchAll(/\{(\w+)\}/g)].map((match) => match[1]!);
 }
 

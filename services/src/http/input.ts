@@ -22,7 +22,7 @@ export function parseInput<T>(schema: z.ZodType<T>, input: unknown, part: 'body'
 }
 
 /** Zod's issues as violations; for a union, those of the variant that came nearest. */
-export function violationsOf(issues: readonly Issue[], pointer: (path: readonly PropertyKey[]) => string): Violation[] {
+function violationsOf(issues: readonly Issue[], pointer: (path: readonly PropertyKey[]) => string): Violation[] {
   return issues.flatMap((issue) => flatten(issue, []).map(({ path, message }) => ({ pointer: pointer(path), message })));
 }
 

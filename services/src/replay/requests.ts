@@ -26,7 +26,7 @@ export const replayRequest = z
   .describe('What to replay, from where, and why');
 export type ReplayRequest = z.infer<typeof replayRequest>;
 
-export const replayPartition = z.object({
+const replayPartition = z.object({
   topic: z.string(),
   partition: z.int(),
   start: z.string().describe('Offset of the first record to replay'),

@@ -2,7 +2,7 @@ import { SpoolError, toSpoolError } from '@spool/schemas';
 import type { ConsumedRecord, ProducerRecord } from '../kafka/port.js';
 import type { Table } from '../store/store.js';
 
-export const deadLetterTopic = (consumer: string): string => `dlq.${consumer}`;
+const deadLetterTopic = (consumer: string): string => `dlq.${consumer}`;
 
 /** Keys with parked records; later records of these keys are parked behind them, so that order per key is never broken. */
 export const parkedTable = '$parked';

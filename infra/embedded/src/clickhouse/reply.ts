@@ -29,7 +29,7 @@ const contentTypes: readonly (readonly [RegExp, string])[] = [
   [/^PNG$/i, 'image/png'],
 ];
 
-export const contentTypeOf = (format: string): string => contentTypes.find(([pattern]) => pattern.test(format))?.[1] ?? `text/plain${utf8}`;
+const contentTypeOf = (format: string): string => contentTypes.find(([pattern]) => pattern.test(format))?.[1] ?? `text/plain${utf8}`;
 
 const level = 3;
 const encoders: Readonly<Record<string, (bytes: Buffer) => Promise<Buffer>>> = {
@@ -39,7 +39,7 @@ const encoders: Readonly<Record<string, (bytes: Buffer) => Promise<Buffer>>> = {
 };
 
 /** The first of our codings that the client names and does not rule out with `q=0`. */
-export function pickCoding(accept: string | undefined): string | undefined {
+function pickCoding(accept: string | undefined): string | undefined {
   const accepted = (accept ?? '').split(',').flatMap((part) => {
     const [name = '', ...parameters] = part.split(';').map((text) => text.trim().toLowerCase());
     return parameters.some((text) => /^q=0(?:\.0*)?$/.test(text)) ? [] : [name];
