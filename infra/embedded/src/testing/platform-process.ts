@@ -29,8 +29,8 @@ const stopMs = 60_000;
 
 /** Starts it and does not wait; `untilLine(/^ready$/)` does. Disposing of it is Ctrl-C, and SIGKILL when that does not help. */
 export function platformProcess({ args, env }: PlatformProcessOptions): PlatformProcess {
-  // In a session of its own: what is sent to it alone must be enough to stop everything.
-  const child = spawn(process.execPath, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+  // In the process group of the tests: Ctrl-C there ends it too.
+  const child = spawn(process.execPath, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   const lines: string[] = [];
   for (const stream of [child.stdout, child.stderr]) createInterface({ input: stream }).on('line', (line) => lines.push(line));
   const exited = once(child, 'close').then(([code]) => code as number | null);
