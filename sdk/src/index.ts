@@ -22,19 +22,17 @@ export {
   type ComponentDescriptor,
   type PayloadDescriptor,
 } from './bundle/descriptor.js';
-export {
-  createGateway,
-  refusal,
-  type Answer,
-  type AskOptions,
-  type CommandGateway,
-  type CommandResult,
-  type Gateway,
-  type GatewayOptions,
-  type QueryGateway,
-  type RequestMessage,
-  type SendOptions,
-} from './gateway/gateway.js';
+export { createGateway, refusal, type GatewayOptions } from './gateway/gateway.js';
+export type {
+  Answer,
+  AskOptions,
+  CommandGateway,
+  CommandResult,
+  Gateway,
+  QueryGateway,
+  RequestMessage,
+  SendOptions,
+} from './gateway/messages.js';
 export { openReplies, type Replies, type RepliesOptions } from './gateway/replies.js';
 export { startBundle, type BundleConfig, type RunningBundle } from './host/start-bundle.js';
 export { invoker, type Invoker, type InvokerContext } from './invoker/invoker.js';

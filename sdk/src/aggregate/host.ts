@@ -31,7 +31,7 @@ import {
 } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
 import { expired, expiry, problemOf, type ReplySender } from '../host/replying.js';
-import { emitSpan, traceOf } from '../host/spans.js';
+import { emitSpan } from '../host/spans.js';
 import { tokenAfter, toToken } from '../position/token.js';
 import { Rejection, type Aggregate } from './aggregate.js';
 import { eventReader, evolveRow } from './evolving.js';
@@ -134,7 +134,6 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
         type,
         record,
         meta,
-        trace: traceOf(meta),
         handleUs: at?.handleUs ?? microsSince(began),
         commitUs: at?.commitUs ?? 0,
         outcome: reply.outcome,

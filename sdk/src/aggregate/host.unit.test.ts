@@ -5,7 +5,7 @@ import type { SpoolError } from '@spool/schemas';
 import { createCodec, createMemoryRegistry, headerNames, messageHeaders, record, type Codec, TaskCheckpointSchema } from '@spool/schemas';
 import { createMemoryCluster, offset, topicCatalogue, type ConsumedRecord, type Kafka, type MemoryCluster } from '@spool/streams';
 import { bundle } from '../bundle/bundle.js';
-import type { CommandResult } from '../gateway/gateway.js';
+import type { CommandResult } from '../gateway/messages.js';
 import { startBundle, type RunningBundle } from '../host/start-bundle.js';
 import { aggregate, reject } from './aggregate.js';
 

@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto';
-import { childOf, newTrace, parseTraceparent, type ReadMeta, type Span, type TraceContext } from '@spool/schemas';
+import type { ReadMeta, Span } from '@spool/schemas';
 import type { ConsumedRecord, Instance } from '@spool/streams';
+import { spanOf } from './traces.js';
 
 export interface Handled {
   readonly component: string;
@@ -9,7 +9,6 @@ export interface Handled {
   readonly type: string;
   readonly record: ConsumedRecord;
   readonly meta: ReadMeta;
-  readonly trace: TraceContext;
   /** Microseconds. */
   readonly handleUs: number;
   readonly commitUs: number;
@@ -18,23 +17,17 @@ export interface Handled {
   readonly replayId: string | null;
 }
 
-/** The span of a handled message: a child of the sender's. */
-export function traceOf(meta: ReadMeta): TraceContext {
-  const parent = meta.traceparent === undefined ? undefined : parseTraceparent(meta.traceparent);
-  return parent === undefined ? newTrace(randomBytes(24)) : childOf(parent, randomBytes(8));
-}
-
 /** One span for each handled message. The queue time counts from the record's timestamp, which is the sender's clock. */
 export function emitSpan(instance: Instance, handled: Handled): void {
-  const { record, meta, trace, handleUs, commitUs } = handled;
+  const { record, meta, handleUs, commitUs } = handled;
   const endUs = instance.now() * 1000;
   const workUs = handleUs + commitUs;
   const queueUs = Math.max(0, endUs - workUs - record.timestamp * 1000);
-  const parent = meta.traceparent === undefined ? undefined : parseTraceparent(meta.traceparent);
+  const { own, parentSpanId } = spanOf(meta.traceparent);
   instance.telemetry.span({
-    traceId: trace.traceId,
-    spanId: trace.spanId,
-    parentSpanId: parent?.spanId ?? null,
+    traceId: own.traceId,
+    spanId: own.spanId,
+    parentSpanId,
     messageKind: handled.messageKind,
     startedAt: endUs - workUs,
     queueUs,

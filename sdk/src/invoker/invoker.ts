@@ -1,4 +1,4 @@
-import type { CommandGateway, QueryGateway } from '../gateway/gateway.js';
+import type { CommandGateway, QueryGateway } from '../gateway/messages.js';
 
 export interface InvokerContext {
   readonly commands: CommandGateway;

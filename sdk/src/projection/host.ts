@@ -4,7 +4,7 @@ import { offsetWork, type ConsumedRecord, type Instance, type ReadonlyTable, typ
 import { consumerId } from '../bundle/descriptor.js';
 import { afterHeader } from '../gateway/gateway.js';
 import { expired, expiry, problemOf, type ReplySender } from '../host/replying.js';
-import { emitSpan, traceOf } from '../host/spans.js';
+import { emitSpan } from '../host/spans.js';
 import { fromToken, toToken } from '../position/token.js';
 import type { ReadModel } from '../projector/host.js';
 import type { Projection } from './projection.js';
@@ -83,7 +83,6 @@ async function answerOne(options: QueryHostOptions, record: ConsumedRecord): Pro
     type,
     record,
     meta,
-    trace: traceOf(meta),
     handleUs: Number((hrtime.bigint() - began) / 1000n),
     commitUs: 0,
     outcome: answer.outcome,

@@ -11,7 +11,7 @@ import {
 import { SpoolError } from '@spool/schemas';
 import { eventReader, type ReadEvent } from '../aggregate/evolving.js';
 import { consumerId } from '../bundle/descriptor.js';
-import { emitSpan, traceOf } from '../host/spans.js';
+import { emitSpan } from '../host/spans.js';
 import { reached } from '../position/token.js';
 import type { EventContext, Projector } from './projector.js';
 
@@ -132,7 +132,6 @@ function span(instance: Instance, projector: Projector, record: ConsumedRecord, 
     type,
     record,
     meta,
-    trace: traceOf(meta),
     handleUs,
     commitUs: 0,
     outcome: null,

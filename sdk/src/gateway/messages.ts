@@ -1,0 +1,85 @@
+import type { MessageMeta, PayloadOf, Reply } from '@spool/schemas';
+import type { Aggregate } from '../aggregate/aggregate.js';
+import type { Payloads } from '../payloads.js';
+import type { PositionToken } from '../position/token.js';
+import type { Queries } from '../projection/projection.js';
+
+export interface SendOptions {
+  /** The same id is applied at most once; a repetition gets the recorded outcome. @default a fresh UUID */
+  readonly commandId?: string;
+  /** The version that the aggregate must have; 0: it must not exist. @default any */
+  readonly expectedVersion?: number;
+  /** How long to wait, in milliseconds; no work is begun after it. @default 10000 */
+  readonly timeoutMs?: number;
+  readonly correlationId?: string;
+  readonly causationId?: string;
+  /** W3C. @default a new trace */
+  readonly traceparent?: string;
+  /** Who asked for it. */
+  readonly actor?: string;
+}
+export interface AskOptions extends Omit<SendOptions, 'commandId' | 'expectedVersion'> {
+  /** The answer reflects at least this position. */
+  readonly after?: PositionToken;
+}
+
+export interface CommandResult {
+  readonly status: 'applied' | 'duplicate';
+  readonly commandId: string;
+  readonly aggregateId: string;
+  /** Version of the aggregate after the command. */
+  readonly version: number;
+  readonly events: readonly { readonly id: string; readonly type: string; readonly version: number }[];
+  /** Hand it to a query's `after`. */
+  readonly position: PositionToken;
+}
+export interface Answer<View = unknown> {
+  readonly view: View;
+  /** The position that the answer reflects. */
+  readonly position: PositionToken;
+}
+
+export interface CommandGateway {
+  /**
+   * Sends a command to an aggregate of this program's knowledge, typed.
+   * @throws SpoolError INVALID_PAYLOAD, REJECTED, VERSION_CONFLICT (fact `actualVersion`), EXPIRED, INDETERMINATE, OVERLOADED.
+   */
+  send<C extends Payloads, K extends keyof C & string>(
+    aggregate: Aggregate<string, C>,
+    type: K,
+    aggregateId: string,
+    payload: PayloadOf<C[K]>,
+    options?: SendOptions,
+  ): Promise<CommandResult>;
+  /** Sends a command by its type, as the registry knows it, with a plain JSON payload. @throws also UNKNOWN_COMMAND. */
+  sendJson(type: string, aggregateId: string, payload: unknown, options?: SendOptions): Promise<CommandResult>;
+  /** As `sendJson`, but resolves with the command id as soon as the command is in the log. */
+  postJson(type: string, aggregateId: string, payload: unknown, options?: SendOptions): Promise<string>;
+}
+export interface QueryGateway {
+  /** Asks a query of this program's knowledge, typed. @throws SpoolError INVALID_PAYLOAD, NOT_FOUND, EXPIRED, INDETERMINATE, OVERLOADED. */
+  ask<Q extends Queries, K extends keyof Q & string>(
+    projection: { readonly name: string; readonly queries: Q },
+    type: K,
+    request: PayloadOf<Q[K]['request']>,
+    options?: AskOptions,
+  ): Promise<Answer<PayloadOf<Q[K]['view']>>>;
+  /** Asks a query by its type, as the registry knows it, with plain JSON. @throws also UNKNOWN_QUERY. */
+  askJson(type: string, request: unknown, options?: AskOptions): Promise<Answer>;
+}
+
+export interface Gateway extends CommandGateway, QueryGateway {
+  /** Sends any request and waits for its reply; for the parts of the platform. */
+  request(message: RequestMessage): Promise<Reply>;
+}
+export interface RequestMessage {
+  readonly topic: string;
+  /** Chooses the partition; null: any. */
+  readonly key: string | null;
+  readonly type: string;
+  readonly id: string;
+  readonly value: Buffer;
+  readonly timeoutMs?: number | undefined;
+  readonly meta?: Partial<MessageMeta>;
+  readonly after?: PositionToken | undefined;
+}
