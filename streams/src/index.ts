@@ -41,5 +41,6 @@ export { platformTopics, topicCatalogue, type TopicCatalogue, type TopicOptions 
 export { createMemoryCluster, createMemoryKafka, type MemoryCluster } from './kafka/memory/connect.js';
 export type { BrokenCommit, MemoryOptions } from './kafka/memory/broker.js';
 
+export { partitionOf } from './kafka/partitioner.js';
 export { connectKafka } from './kafka/kafkajs/connect.js';
 export type { KafkaConfig } from './kafka/kafkajs/connection.js';

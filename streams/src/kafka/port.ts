@@ -29,6 +29,7 @@ export interface ProducerRecord {
   readonly timestamp?: number;
 }
 
+/** Its buffers are views of the whole answer that it came in: copy what is to be kept for long. */
 export interface ConsumedRecord extends RecordPosition {
   readonly key: Buffer | null;
   readonly value: Buffer | null;

@@ -68,7 +68,10 @@ export function describeReader(kafka: () => Kafka): void {
       const topic = await newTopic(kafka());
       await write(kafka(), topic, 'a', 'b');
       const moves: string[] = [];
-      const reader = await kafka().reader({ onOutOfRange: (at, to) => moves.push(`${at.topic}-${at.partition} ${at.offset} to ${to}`) });
+      const reader = await kafka().reader({
+        maxWaitMs: 10_000,
+        onOutOfRange: (at, to) => moves.push(`${at.topic}-${at.partition} ${at.offset} to ${to}`),
+      });
       reader.assign({ topic, partition: 0 }, offset(100));
       expect(await reader.fetch()).toMatchObject([{ fromOffset: 100n, records: [], nextOffset: 2n, lastStableOffset: 2n }]);
       expect(moves).toEqual([`${topic}-0 100 to 2`]);

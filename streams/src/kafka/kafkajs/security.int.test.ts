@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startKafka, type EmbeddedKafka } from '@spool/embedded';
+import { read, text } from '../conformance/stage.js';
 import type { KafkaConfig } from './connection.js';
 import { connectKafka } from './connect.js';
 
@@ -37,10 +38,7 @@ describe('a broker that asks for SASL over TLS', () => {
     await kafka.admin.ensureTopics([{ name: topic, partitions: 1, cleanup: 'delete', retentionMs: -1 }]);
     const writer = await kafka.transactionalProducer({ transactionalId: mechanism });
     await writer.commit([{ topic, key: 'k', value: Buffer.from('v') }]);
-    const reader = await kafka.reader();
-    reader.assign({ topic, partition: 0 }, 'earliest');
-    const [slice] = await reader.fetch();
-    expect(slice!.records.map(({ value }) => value!.toString())).toEqual(['v']);
+    expect((await read(kafka, topic)).map(({ value }) => text(value))).toEqual(['v']);
   });
 
   it.each(['plain', 'scram-sha-512'] as const)('refuses a wrong password at once by %s, and does not write it down', async (mechanism) => {
