@@ -11,7 +11,7 @@ import { initProducerIdMessage, type ProducerIdentity } from './messages.js';
 import { produceMessage } from './produce.js';
 import { readyRecord, type BatchToSend } from './record-batch.js';
 
-/** Requests that one broker may have in flight: the second is encoded while the broker writes the first. */
+/** Requests that one broker may have in flight. More do not go faster; the second lets others pass a partition that waits for its replicas. */
 const REQUESTS_IN_FLIGHT = 2;
 const REQUEST_BYTES = 8 * 1024 * 1024;
 /** What one broker knows of a new topic, the others know within this time. */
