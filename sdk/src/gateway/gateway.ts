@@ -6,16 +6,12 @@ import {
   toJson,
   type Codec,
   type MessageMeta,
-  type PayloadOf,
   type RecordSchema,
   type Reply,
   type ReplyAddress,
 } from '@spool/schemas';
 import type { Producer, TopicCatalogue } from '@spool/streams';
-import type { Aggregate } from '../aggregate/aggregate.js';
-import type { Payloads } from '../payloads.js';
-import type { PositionToken } from '../position/token.js';
-import type { QuerySchemas, Queries } from '../projection/projection.js';
+import type { QuerySchemas } from '../projection/projection.js';
 import type { Registry, RegisteredPayload } from '../registry/registry.js';
 import type { Answer, AskOptions, CommandResult, Gateway, RequestMessage, SendOptions } from './messages.js';
 import { newTraceparent } from '../host/traces.js';
