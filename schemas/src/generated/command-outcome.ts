@@ -4,8 +4,10 @@ import type { RecordSchema } from '../avro/schema.js';
 /** Whether the command changed the aggregate. */
 export type CommandStatus = 'applied' | 'rejected' | 'unknown';
 
-/** What became of one command; kept in the task changelog under the command id, so that a repeated command gets the same answer. */
+/** What became of a command. */
 export interface CommandOutcome {
+  /** Id of the command. */
+  readonly commandId: string;
   /** Whether the command changed the aggregate. */
   readonly status: CommandStatus;
   /** Id of the aggregate that the command was sent to. */
@@ -18,8 +20,6 @@ export interface CommandOutcome {
   readonly events: number;
   /** Types of the events, in order, so that a repeated command gets its whole answer again. */
   readonly eventTypes: readonly string[];
-  /** Offset of the first event in the event partition; null when there is none. */
-  readonly eventOffset: number | null;
   /** Error code of a rejection; null when applied. */
   readonly code: string | null;
   /** What the domain said to reject it; null when applied. */
@@ -34,8 +34,13 @@ export const CommandOutcomeSchema: RecordSchema<CommandOutcome> = {
     "type": "record",
     "name": "CommandOutcome",
     "namespace": "spool",
-    "doc": "What became of one command; kept in the task changelog under the command id, so that a repeated command gets the same answer.",
+    "doc": "What became of a command.",
     "fields": [
+      {
+        "name": "commandId",
+        "type": "string",
+        "doc": "Id of the command."
+      },
       {
         "name": "status",
         "type": {
@@ -79,15 +84,6 @@ export const CommandOutcomeSchema: RecordSchema<CommandOutcome> = {
         },
         "doc": "Types of the events, in order, so that a repeated command gets its whole answer again.",
         "default": []
-      },
-      {
-        "name": "eventOffset",
-        "type": [
-          "null",
-          "long"
-        ],
-        "doc": "Offset of the first event in the event partition; null when there is none.",
-        "default": null
       },
       {
         "name": "code",

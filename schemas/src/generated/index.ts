@@ -5,6 +5,7 @@ import { BundleAnnouncedSchema } from './bundle-announced.js';
 import { BundleLeftSchema } from './bundle-left.js';
 import { BundleRowSchema } from './bundle-row.js';
 import { CommandOutcomeSchema } from './command-outcome.js';
+import { CommandOutcomesSchema } from './command-outcomes.js';
 import { ControlOrderSchema } from './control-order.js';
 import { FoldReplySchema } from './fold-reply.js';
 import { FoldRequestSchema } from './fold-request.js';
@@ -25,6 +26,7 @@ export { BundleAnnouncedSchema, type BundleAnnounced } from './bundle-announced.
 export { BundleLeftSchema, type BundleLeft } from './bundle-left.js';
 export { BundleRowSchema, type BundleRow } from './bundle-row.js';
 export { CommandOutcomeSchema, type CommandStatus, type CommandOutcome } from './command-outcome.js';
+export { CommandOutcomesSchema, type CommandOutcomes } from './command-outcomes.js';
 export { ControlOrderSchema, type ControlAction, type ControlOrder } from './control-order.js';
 export { FoldReplySchema, type FoldReply } from './fold-reply.js';
 export { FoldRequestSchema, type FoldEvent, type FoldRequest } from './fold-request.js';
@@ -47,6 +49,7 @@ export const platformSchemas: readonly RecordSchema<unknown>[] = [
   BundleLeftSchema,
   BundleRowSchema,
   CommandOutcomeSchema,
+  CommandOutcomesSchema,
   ControlOrderSchema,
   FoldReplySchema,
   FoldRequestSchema,

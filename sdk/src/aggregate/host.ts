@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { hrtime } from 'node:process';
 import {
-  CommandOutcomeSchema,
   messageHeaders,
   readMeta,
   SnapshotSchema,
@@ -35,7 +34,8 @@ import { emitSpan } from '../host/spans.js';
 import { tokenAfter, toToken } from '../position/token.js';
 import { Rejection, type Aggregate } from './aggregate.js';
 import { eventReader, evolveRow } from './evolving.js';
-import { expiryKey, expiryTable, outcomePrefix, outcomeTable, snapshotPrefix, stateTable, type StateRow } from './rows.js';
+import { outcomesReader, trackOutcomes } from './outcomes.js';
+import { outcomePrefix, snapshotPrefix, stateTable, type StateRow } from './rows.js';
 import { snapshotReader, trackSnapshots } from './snapshots.js';
 
 export interface AggregateHostOptions {
@@ -55,7 +55,6 @@ export interface AggregateHostOptions {
 const day = 24 * 60 * 60 * 1000;
 /** What a restore reads at the most besides the snapshots. */
 const maxUncovered = 20_000;
-const expiredPerGroup = 2000;
 /** Kafka refuses a batch of more than a mebibyte; a command's events stay well below it. */
 const maxEventBytes = 900_000;
 
@@ -88,7 +87,7 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
 
   // 1. Everything that needs the schema registry, so that deciding needs no call.
   const checkpoints = await checkpointCodec(instance, changelog.topic, aggregate.codeVersion);
-  const outcomes = await codec.encoder(changelog.topic, CommandOutcomeSchema);
+  const outcomes = await trackOutcomes({ codec, changelog, store, now, retentionMs: options.outcomeRetentionMs ?? day });
   const snapshotEncoder = await codec.encoder(changelog.topic, SnapshotSchema);
   const eventEncoders = new Map<string, Encoder<unknown>>();
   for (const [type, schema] of Object.entries(aggregate.events)) eventEncoders.set(type, await codec.encoder(events.topic, schema));
@@ -104,8 +103,8 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
     now,
     maxUncovered,
   });
+  /** Of the group under way; ids of one that was given up do no harm, they are looked at once more. */
   const touched = new Set<string>();
-  const decided: string[] = [];
   let sequence = 0n;
 
   // 2. One command: expired, repeated, in conflict, or decided.
@@ -142,7 +141,7 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
       });
     };
     if (expired(meta, now())) return answer({ outcome: 'expired', problem: expiry(meta, now()) }, 'EXPIRED');
-    const repeated = tx.table<CommandOutcome>(outcomeTable).get(commandId);
+    const repeated = outcomes.get(commandId, tx);
     if (repeated !== undefined) {
       // Only when this group has committed is the position sure to hold the outcome.
       return tx.committed(() => answer(recorded(commandId, repeated, events, store.checkpoint.positions), null));
@@ -212,20 +211,18 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
       touched.add(aggregateId);
     }
     const outcome: CommandOutcome = {
+      commandId,
       status: rejection === undefined ? 'applied' : 'rejected',
       aggregateId,
       version: newVersion,
       firstVersion: version + 1,
       events: made.length,
       eventTypes: made.map((event) => event.type),
-      eventOffset: null,
       code: rejection?.code ?? null,
       detail: rejection?.detail ?? null,
       at,
     };
-    tx.table<CommandOutcome>(outcomeTable).put(commandId, outcome);
-    tx.emit({ ...changelog, key: outcomePrefix + commandId, value: outcomes.encode(outcome) });
-    decided.push(commandId);
+    outcomes.put(outcome, tx);
     const handleUs = microsSince(c.began);
     tx.committed((commit) => {
       const positions = indexes.map((index) => commit.positions[index]!);
@@ -265,23 +262,8 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
     });
 
   // 3. What goes with every group: its outcomes' expiry, what has expired, and the snapshots that are due.
-  const retention = options.outcomeRetentionMs ?? day;
   const beforeCommit = (tx: TransactionContext): Offset | null => {
-    const at = now();
-    const expiries = tx.table<readonly string[]>(expiryTable);
-    const table = tx.table<CommandOutcome>(outcomeTable);
-    let forgotten = 0;
-    for (const [key, ids] of store.range(expiryTable, { to: expiryKey(at - retention, 0n) })) {
-      for (const id of ids as readonly string[]) {
-        table.delete(id);
-        tx.emit({ ...changelog, key: outcomePrefix + id, value: null });
-      }
-      expiries.delete(key);
-      forgotten += (ids as readonly string[]).length;
-      if (forgotten >= expiredPerGroup) break;
-    }
-    if (decided.length > 0) expiries.put(expiryKey(at, sequence), [...decided]);
-    decided.length = 0;
+    outcomes.emit(sequence, tx);
     snapshots.emitDue(touched, tx);
     touched.clear();
     return snapshots.covered();
@@ -342,7 +324,7 @@ function restoreSources(
   changelog: TopicPartition,
   events: TopicPartition,
 ): readonly RestoreSource[] {
-  const outcomeDecoder = instance.codec.decoder(CommandOutcomeSchema);
+  const readOutcomes = outcomesReader(instance.codec);
   const readSnapshot = snapshotReader(aggregate, instance.codec);
   const readEvent = eventReader(aggregate, instance.codec);
   return [
@@ -352,16 +334,7 @@ function restoreSources(
       async apply(record, table) {
         const key = record.key?.toString() ?? '';
         if (key.startsWith(snapshotPrefix)) return readSnapshot(record, table);
-        if (!key.startsWith(outcomePrefix)) return;
-        const id = key.slice(outcomePrefix.length);
-        const known = table<CommandOutcome>(outcomeTable);
-        if (record.value === null) {
-          known.delete(id);
-          return;
-        }
-        const outcome = await outcomeDecoder.decode(record.value);
-        known.put(id, outcome);
-        table<readonly string[]>(expiryTable).put(expiryKey(outcome.at, record.offset), [id]);
+        if (key.startsWith(outcomePrefix)) await readOutcomes(record, key, table);
       },
     },
     {

@@ -1,0 +1,81 @@
+import { CommandOutcomesSchema, type Codec, type CommandOutcome } from '@spool/schemas';
+import type { ConsumedRecord, Store, Table, TopicPartition, TransactionContext } from '@spool/streams';
+import { expiryKey, expiryTable, outcomePrefix, outcomeTable, type ExpiryRow } from './rows.js';
+
+/** The outcomes of commands, kept for their repetitions: a row each in the store, a record for each group on the changelog. */
+export interface Outcomes {
+  get(commandId: string, context: TransactionContext): CommandOutcome | undefined;
+  put(outcome: CommandOutcome, context: TransactionContext): void;
+  /** Last in the group. @param sequence tells this group's records from all others of the partition */
+  emit(sequence: bigint, context: TransactionContext): void;
+}
+
+export interface OutcomesOptions {
+  readonly codec: Codec;
+  readonly changelog: TopicPartition;
+  readonly store: Store;
+  readonly now: () => number;
+  readonly retentionMs: number;
+}
+
+/** In one record; it stays far below what Kafka takes. */
+const perRecord = 500;
+/** Forgotten with one group, so that a long pause never makes a transaction large. */
+const forgottenPerGroup = 5000;
+
+export async function trackOutcomes({ codec, changelog, store, now, retentionMs }: OutcomesOptions): Promise<Outcomes> {
+  const encoder = await codec.encoder(changelog.topic, CommandOutcomesSchema);
+  // By transaction: what a group that is given up has decided goes with it.
+  const decided = new WeakMap<TransactionContext, CommandOutcome[]>();
+  return {
+    get: (commandId, context) => context.table<CommandOutcome>(outcomeTable).get(commandId),
+    put(outcome, context) {
+      context.table<CommandOutcome>(outcomeTable).put(outcome.commandId, outcome);
+      const group = decided.get(context);
+      if (group === undefined) decided.set(context, [outcome]);
+      else group.push(outcome);
+    },
+    emit(sequence, context) {
+      const at = now();
+      const rows = context.table<CommandOutcome>(outcomeTable);
+      const expiries = context.table<ExpiryRow>(expiryTable);
+      let forgotten = 0;
+      for (const [key, value] of store.range(expiryTable, { to: expiryKey(at - retentionMs, '') })) {
+        const { record, ids } = value as ExpiryRow;
+        context.emit({ ...changelog, key: record, value: null });
+        for (const id of ids) rows.delete(id);
+        expiries.delete(key);
+        if ((forgotten += ids.length) >= forgottenPerGroup) break;
+      }
+      const group = decided.get(context) ?? [];
+      for (let from = 0; from < group.length; from += perRecord) {
+        const outcomes = group.slice(from, from + perRecord);
+        const record = `${outcomePrefix}${sequence}/${from}`;
+        context.emit({ ...changelog, key: record, value: encoder.encode({ outcomes }) });
+        expiries.put(expiryKey(at, record), { record, ids: outcomes.map(({ commandId }) => commandId) });
+      }
+    },
+  };
+}
+
+/** Takes the outcomes of a group into the store while it is restored, or forgets them. */
+export function outcomesReader(codec: Codec) {
+  const decoder = codec.decoder(CommandOutcomesSchema);
+  return async (record: ConsumedRecord, key: string, table: <V>(name: string) => Table<V>): Promise<void> => {
+    const rows = table<CommandOutcome>(outcomeTable);
+    const expiries = table<ExpiryRow>(expiryTable);
+    if (record.value === null) {
+      for (const [expiry, row] of expiries.range()) {
+        if (row.record !== key) continue;
+        for (const id of row.ids) rows.delete(id);
+        expiries.delete(expiry);
+        return;
+      }
+      return;
+    }
+    const { outcomes } = await decoder.decode(record.value);
+    for (const outcome of outcomes) rows.put(outcome.commandId, outcome);
+    const [first] = outcomes;
+    if (first !== undefined) expiries.put(expiryKey(first.at, key), { record: key, ids: outcomes.map(({ commandId }) => commandId) });
+  };
+}
