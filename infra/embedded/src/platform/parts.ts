@@ -6,6 +6,7 @@ import { startKafka } from '../kafka/start.js';
 import type { Log } from '../log.js';
 import { superviseChild } from '../supervisor/supervise.js';
 import type { PlatformConfig } from './config.js';
+import { untilListed } from './listed.js';
 import type { Part, StartContext } from './part.js';
 
 /** The compiled main files of the parts that are processes of Node. */
@@ -108,19 +109,27 @@ export function platformParts(config: PlatformConfig, options: PartsOptions, log
         SCHEMA_REGISTRY_URL: config.schemaRegistryUrl,
       }),
     },
-    ...Object.entries(options.demo ? entries.bundles : {}).map(([name, entry]) => ({
-      name,
-      address: 'bundle',
-      stage: 3,
-      essential: false,
-      start: node(name, entry, {
+    ...Object.entries(options.demo ? entries.bundles : {}).map(([name, entry]) => {
+      const instance = `${name}-0`;
+      const start = node(name, entry, {
         ...env,
         ...kafka,
-        SPOOL_INSTANCE: `${name}-0`,
+        SPOOL_INSTANCE: instance,
         SPOOL_DATA_DIR: join(config.dataDir, 'bundles', name),
         SCHEMA_REGISTRY_URL: at.schemaRegistry,
-      }),
-    })),
+      });
+      return {
+        name,
+        address: 'bundle',
+        stage: 3,
+        essential: false,
+        start: async (context: StartContext) => {
+          const children = await start(context);
+          await untilListed(at.gateway, instance, context.signal);
+          return children;
+        },
+      };
+    }),
   ];
 }
 
