@@ -23,6 +23,7 @@ export type {
 export { checkpointCodec } from './instance/checkpoints.js';
 export { openInstance, type Instance, type InstanceOptions, type Log } from './instance/instance.js';
 export { openLmdbStore, type LmdbStoreOptions } from './store/lmdb-store.js';
+export { writeBehind, type WriteBehindOptions } from './store/write-behind.js';
 export { createMemoryStore } from './store/memory-store.js';
 export {
   partitionKey,

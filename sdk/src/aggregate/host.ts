@@ -17,6 +17,7 @@ import {
   createSharedWriter,
   partitionKey,
   transactionalWork,
+  writeBehind,
   type ConsumedRecord,
   type Instance,
   type Offset,
@@ -83,7 +84,8 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
   const generation = task.assignment?.generation ?? 0;
   const changelog: TopicPartition = { topic: topics.snapshots(aggregate.name).name, partition };
   const events: TopicPartition = { topic: topics.events(aggregate.name).name, partition };
-  const store = instance.openStore(consumer, task.id, aggregate.codeVersion);
+  const onError = (error: unknown): void => instance.log('error', 'the store cannot be written', { consumer, error: String(error) });
+  const store = writeBehind(instance.openStore(consumer, task.id, aggregate.codeVersion), { onError });
 
   // 1. Everything that needs the schema registry, so that deciding needs no call.
   const checkpoints = await checkpointCodec(instance, changelog.topic, aggregate.codeVersion);
@@ -280,6 +282,7 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
     changelog,
     ...checkpoints,
     restore: restoreSources(options, changelog, events),
+    signal: task.signal,
     handle,
     beforeCommit,
     ...(writer === undefined ? {} : { writer }),

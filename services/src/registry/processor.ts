@@ -58,6 +58,7 @@ async function openTask(instance: Instance, task: TaskRequest): Promise<TaskWork
     now,
     store: instance.openStore('spool.registry', task.id),
     changelog,
+    signal: task.signal,
     ...checkpoints,
     restore: [
       {

@@ -40,6 +40,8 @@ class Processor implements RunningProcessor {
   readonly consumer: string;
   readonly #tasks = new Map<string, Task>();
   readonly #stop = new AbortController();
+  /** Fires when what is being opened is no longer wanted. */
+  #assigning: AbortSignal = this.#stop.signal;
   readonly #history: ControlOrder[] = [];
   readonly #committed = new Map<string, Offset>();
   #membership: Membership | undefined;
@@ -74,7 +76,8 @@ class Processor implements RunningProcessor {
         topics: definition.sources,
         sessionTimeoutMs: definition.sessionTimeoutMs ?? 6000,
         onRebalance: () => this.#rebalance(),
-        onAssigned: async (assignment) => {
+        onAssigned: async (assignment, signal) => {
+          this.#assigning = AbortSignal.any([signal, this.#stop.signal]);
           try {
             await this.#assigned(assignment);
           } catch (thrown) {
@@ -224,7 +227,7 @@ class Processor implements RunningProcessor {
     this.#state = 'restoring';
     this.#progress();
     const { definition } = this;
-    const work = await definition.open({ id, partitions, membership: this.#memberNow(), assignment });
+    const work = await definition.open({ id, partitions, membership: this.#memberNow(), assignment, signal: this.#assigning });
     const task = new Task({
       id,
       partitions,

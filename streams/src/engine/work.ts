@@ -48,6 +48,8 @@ export interface TaskRequest {
   /** Absent where the processor reads all partitions by itself. */
   readonly membership: Membership | undefined;
   readonly assignment: Assignment | undefined;
+  /** Fires when the assignment ends: a long restore stops then. */
+  readonly signal: AbortSignal;
 }
 
 export interface ProcessorDefinition {

@@ -60,9 +60,9 @@ export function stage(store: Store): Staged {
 }
 
 /** Both sides come in key order; where both have a key the staged row wins, and a staged deletion hides the stored one. */
-function* merged(
+export function* merged(
   rows: ReadonlyMap<string, unknown>,
-  store: Store,
+  store: Pick<Store, 'range'>,
   name: string,
   options: RangeOptions = {},
 ): Iterable<readonly [string, unknown]> {

@@ -6,6 +6,7 @@ import { offset } from '../kafka/port.js';
 import { openLmdbStore } from './lmdb-store.js';
 import { createMemoryStore } from './memory-store.js';
 import { stage } from './staged.js';
+import { writeBehind } from './write-behind.js';
 import { emptyCheckpoint, type Store, type StoreCheckpoint, type TableChanges } from './store.js';
 
 const folders: string[] = [];
@@ -16,6 +17,9 @@ const folder = (): string => {
 };
 afterAll(() => folders.forEach((path) => rmSync(path, { recursive: true, force: true })));
 
+function fail(error: unknown): void {
+  throw error as Error;
+}
 const changes = (rows: Record<string, unknown>, name = 'rows'): ReadonlyMap<string, TableChanges> =>
   new Map([[name, new Map(Object.entries(rows))]]);
 const at = (position: number): StoreCheckpoint => ({ ...emptyCheckpoint, positions: new Map([['evt.A-0', offset(position)]]) });
@@ -23,6 +27,7 @@ const at = (position: number): StoreCheckpoint => ({ ...emptyCheckpoint, positio
 describe.each<[string, () => Store]>([
   ['memory', createMemoryStore],
   ['LMDB', () => openLmdbStore({ path: folder() })],
+  ['write-behind', () => writeBehind(openLmdbStore({ path: folder() }), { gatherMs: 1, onError: fail })],
 ])('a store: %s', (_, open) => {
   it('keeps rows and checkpoint of a commit together', async () => {
     await using store = open();
