@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
 import { startKafka } from '@spool/embedded';
 import { benchCommands } from './commands/bench.js';
 import { report, toText, type Table } from './report.js';
@@ -25,6 +26,8 @@ if (values.help === true || unknown.length > 0) {
   );
   process.exit(unknown.length > 0 ? 2 : 0);
 }
+// As the platform starts its own processes; the floor has it too.
+setFlagsFromString('--max-semi-space-size=64');
 const dataDir = await mkdtemp(join(tmpdir(), 'spool-bench-kafka-'));
 const kafka = await startKafka({ dataDir, brokers: 1, log: () => undefined });
 try {

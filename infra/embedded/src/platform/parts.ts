@@ -149,7 +149,8 @@ const nodeChild =
     const child = await superviseChild({
       name,
       command: process.execPath,
-      args: ['--enable-source-maps', entry],
+      // A larger young generation: messages die young, and copying those under way costs a fifth of the time otherwise.
+      args: ['--enable-source-maps', '--max-semi-space-size=64', entry],
       env,
       ipc: true,
       ready: 'ipc',
