@@ -19,6 +19,7 @@ export interface Handled {
 
 /** One span for each handled message. The queue time counts from the record's timestamp, which is the sender's clock. */
 export function emitSpan(instance: Instance, handled: Handled): void {
+  if (!instance.telemetry.wantsSpan()) return;
   const { record, meta, handleUs, commitUs } = handled;
   const endUs = instance.now() * 1000;
   const workUs = handleUs + commitUs;

@@ -75,6 +75,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     instance: id,
     bundle,
     version,
+    now,
   });
   const onError = (error: unknown): void => log('warn', 'a platform record was passed over', { error: String(error) });
   const control = await openControl({ kafka, topic: topics.control.name, decode: orderDecoder(codec), onError });
@@ -121,6 +122,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       ['nodejs.eventloop.delay.mean', lagMs, 'ms'],
       ['spool.in_flight', load.inFlight, '1'],
       ['spool.telemetry.dropped', telemetry.dropped, '1'],
+      ['spool.telemetry.left_out', telemetry.leftOut, '1'],
     ] as const) {
       telemetry.metric({ name, value: metric, unit, attributes: {}, at });
     }

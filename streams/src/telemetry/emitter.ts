@@ -1,13 +1,18 @@
 import { LagSchema, MetricSchema, SpanSchema, type Codec, type Encoder, type Lag, type Metric, type Span } from '@spool/schemas';
 import type { Producer, ProducerRecord } from '../kafka/port.js';
+import { createSampler } from './sampler.js';
 
 /** Takes telemetry and never slows the work: what does not fit is dropped and counted. */
 export interface Telemetry extends AsyncDisposable {
+  /** Whether the next span is wanted; see `spansPerSecond`. */
+  wantsSpan(): boolean;
   span(span: Span): void;
   metric(metric: Omit<Metric, 'instance' | 'bundle' | 'version'>): void;
   lag(lag: Omit<Lag, 'instance'>): void;
   /** Records dropped since the start, since the queue was full or Kafka refused them. */
   readonly dropped: number;
+  /** Spans left out since the start, since there were more than `spansPerSecond`. */
+  readonly leftOut: number;
   close(): Promise<void>;
 }
 
@@ -18,6 +23,9 @@ export interface TelemetryOptions {
   readonly instance: string;
   readonly bundle: string;
   readonly version: string;
+  readonly now: () => number;
+  /** Beyond it a share of the spans is taken, each with the same chance. @default 2500 */
+  readonly spansPerSecond?: number;
   /** Records that wait beyond this are dropped. @default 20000 */
   readonly maxQueued?: number;
   /** How long records are gathered before they are sent, in milliseconds; the work does not wait for it. @default 100 */
@@ -25,6 +33,8 @@ export interface TelemetryOptions {
 }
 
 export const noTelemetry: Telemetry = {
+  wantsSpan: () => false,
+  leftOut: 0,
   span: () => undefined,
   metric: () => undefined,
   lag: () => undefined,
@@ -38,6 +48,7 @@ const recordsPerSend = 1000;
 export async function openTelemetry(options: TelemetryOptions): Promise<Telemetry> {
   const { codec, topics, instance, bundle, version } = options;
   const maxQueued = options.maxQueued ?? 20_000;
+  const sampler = createSampler(options.spansPerSecond ?? 2500, options.now);
   const spans = await codec.encoder(topics.spans, SpanSchema);
   const metrics = await codec.encoder(topics.metrics, MetricSchema);
   const lags = await codec.encoder(topics.lag, LagSchema);
@@ -74,6 +85,10 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
     await flush();
   };
   return {
+    wantsSpan: sampler.take,
+    get leftOut() {
+      return sampler.leftOut;
+    },
     span: (span) => add(topics.spans, spans, span),
     metric: (metric) => add(topics.metrics, metrics, { ...metric, instance, bundle, version }),
     lag: (lag) => add(topics.lag, lags, { ...lag, instance }),
