@@ -17,33 +17,37 @@ export interface CommandsOptions {
 
 type Name = 'floor' | 'spool';
 
-/** Command round trip and throughput, Spool against the bare floor, in turns on one broker. */
+/** Command round trip and throughput, Spool against the bare floor, in turns on one broker; who waits for its turn is closed, since clients cost when idle too. */
 export async function benchCommands(options: CommandsOptions): Promise<readonly Table[]> {
+  const { brokers, progress } = options;
   const dataDir = await mkdtemp(join(tmpdir(), 'spool-bench-'));
   const id = `b${Date.now().toString(36)}`;
-  const contenders: Record<Name, Contender> = {
-    floor: await startFloor(options.brokers, id),
-    spool: await startSpool(options.brokers, id, dataDir),
+  const start: Readonly<Record<Name, (round: number) => Promise<Contender>>> = {
+    floor: (round) => startFloor(brokers, `${id}-${round}`),
+    spool: (round) => startSpool(brokers, `${id}-${round}`, join(dataDir, String(round))),
   };
   const results = new Map<string, Measured[]>();
   try {
     for (let round = 0; round < options.rounds; round++) {
-      for (const callers of options.callers) {
-        // Who goes first changes, so that neither has the warmer broker.
-        const order: Name[] = round % 2 === 0 ? ['floor', 'spool'] : ['spool', 'floor'];
-        for (const name of order) {
-          const measured = await closedLoop(contenders[name].call, callers, options.seconds);
-          const key = `${name}/${callers}`;
-          results.set(key, [...(results.get(key) ?? []), measured]);
-          options.progress(
-            `round ${round + 1}: ${name} ${callers} callers ${Math.round(measured.perSecond)}/s p50 ${measured.p50.toFixed(1)} ms`,
-          );
+      // Who goes first changes, so that neither has the warmer broker.
+      const order: Name[] = round % 2 === 0 ? ['floor', 'spool'] : ['spool', 'floor'];
+      for (const name of order) {
+        const contender = await start[name](round);
+        try {
+          for (const callers of options.callers) {
+            const measured = await closedLoop(contender.call, callers, options.seconds);
+            const key = `${name}/${callers}`;
+            results.set(key, [...(results.get(key) ?? []), measured]);
+            progress(
+              `round ${round + 1}: ${name} ${callers} callers ${Math.round(measured.perSecond)}/s p50 ${measured.p50.toFixed(1)} ms`,
+            );
+          }
+        } finally {
+          await contender.close();
         }
       }
     }
   } finally {
-    await contenders.spool.close();
-    await contenders.floor.close();
     await rm(dataDir, { recursive: true, force: true });
   }
   const of = (name: Name, callers: number, metric: 'p50' | 'p99' | 'perSecond'): number =>
