@@ -39,6 +39,8 @@ export interface EventsRequest {
 }
 
 export interface EventStore extends AsyncDisposable {
+  /** The version of an aggregate as the log has it now; 0 for one that does not exist. It never falls. @throws SpoolError UNKNOWN_AGGREGATE, EXPIRED */
+  version(aggregateType: string, aggregateId: string, deadline: number): Promise<number>;
   /** The events of one aggregate. @throws SpoolError UNKNOWN_AGGREGATE, EXPIRED */
   events(request: EventsRequest): Promise<readonly StoredEvent[]>;
   /** The state at a version, or at a time (milliseconds since the epoch), or now. @throws SpoolError UNKNOWN_AGGREGATE, EXPIRED */
@@ -110,6 +112,11 @@ export function openEventStore({ instance, registry, gateway }: EventStoreOption
   };
 
   return {
+    async version(aggregateType, aggregateId, deadline) {
+      const index = await current(aggregateType, undefined, deadline);
+      const [last] = rowsOf(index, aggregateId, { from: 0, to: maxVersion, reverse: true, limit: 1 });
+      return last?.[0] ?? 0;
+    },
     async events({ aggregateType, aggregateId, backwards = false, limit, ...request }) {
       const index = await current(aggregateType, request.after, request.deadline);
       const from = backwards ? 0 : (request.from ?? 0);

@@ -1,6 +1,7 @@
 import { SpoolError } from '@spool/schemas';
-import type { Gateway } from '@spool/sdk';
+import type { Gateway, Registry } from '@spool/sdk';
 import { z } from 'zod';
+import type { EventStore } from '../event-store/index.js';
 import { etagOf, route, versionOfIfMatch, type RequestContext, type Route } from '../http/index.js';
 import { aggregateId, commandIdOf, messageType, positionToken, preferredWait, version } from './messages.js';
 
@@ -30,7 +31,18 @@ const headers = z.object({
 });
 
 /** Commands and queries by their type, as the registry knows them. */
-export function messageRoutes(gateway: Gateway): readonly Route[] {
+export function messageRoutes(gateway: Gateway, registry: Registry, eventStore: EventStore): readonly Route[] {
+  /** Versions never fall: an aggregate that is beyond the expected version will never have it again. The owner decides all else. */
+  const refuseLate = async (type: string, id: string, expected: number, deadline: number): Promise<void> => {
+    const command = registry.payload('command', type);
+    if (command === undefined) return;
+    // An index that is away keeps no command from its owner.
+    const version = await eventStore.version(command.component, id, deadline - 500).catch(() => 0);
+    if (version <= expected) return;
+    throw new SpoolError('VERSION_CONFLICT', `${command.component} ${id} is at version ${version}, not ${expected}`, {
+      facts: { actualVersion: version },
+    });
+  };
   return [
     route({
       method: 'POST',
@@ -66,6 +78,8 @@ export function messageRoutes(gateway: Gateway): readonly Route[] {
         const { aggregateId: id, payload } = context.body;
         const commandId = commandIdOf(context.headers['idempotency-key']);
         const expectedVersion = expectedOf(context.body.expectedVersion, context.headers['if-match']);
+        // A repetition has its recorded outcome, which the owner knows; anything else that is late already need not reach the log.
+        if (expectedVersion !== undefined && commandId === undefined) await refuseLate(type, id, expectedVersion, context.deadline);
         const options = {
           ...shared(context),
           ...(commandId === undefined ? {} : { commandId }),
@@ -73,7 +87,9 @@ export function messageRoutes(gateway: Gateway): readonly Route[] {
         };
         if (/(^|[,;\s])respond-async($|[,;\s])/.test(context.headers.prefer ?? '')) {
           const taken = await gateway.postJson(type, id, payload, options);
-          return { status: 202, body: { commandId: taken, aggregateId: id }, headers: { 'Preference-Applied': 'respond-async' } };
+          const place = `/api/v1/aggregates/${registry.payload('command', type)?.component ?? ''}/${encodeURIComponent(id)}`;
+          const taking = { 'Preference-Applied': 'respond-async', Location: place };
+          return { status: 202, body: { commandId: taken, aggregateId: id }, headers: taking };
         }
         const result = await gateway.sendJson(type, id, payload, options);
         return { status: 200, body: result, headers: { ETag: etagOf(result.version) } };

@@ -16,7 +16,7 @@ export interface GatewayRoutesOptions {
 
 /** Everything under /api/v1. */
 export const gatewayRoutes = ({ gateway, registry, eventStore, replays }: GatewayRoutesOptions): readonly Route[] => [
-  ...messageRoutes(gateway),
+  ...messageRoutes(gateway, registry, eventStore),
   ...aggregateRoutes(eventStore),
   ...replayRoutes(replays),
   ...registryRoutes(registry),
