@@ -60,7 +60,10 @@ export async function openReplayService({ instance, registry }: ReplayServiceOpt
         writer ??= await kafka.transactionalProducer({ transactionalId: `${topics.namespace}${transactionalId}` });
         await caughtUp(jobs, kafka, topics.replayJobs.name, now);
         const { records, result } = await decide();
-        if (records.length > 0) await writer.commit(records);
+        if (records.length === 0) return result;
+        await writer.commit(records);
+        // Whoever gets the answer may ask for the job at once.
+        await caughtUp(jobs, kafka, topics.replayJobs.name, now).catch(onError);
         return result;
       } catch (thrown) {
         if (toSpoolError(thrown).entry.retryable !== 'fatal') throw thrown;

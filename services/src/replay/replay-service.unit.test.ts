@@ -1,0 +1,140 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createCodec, createMemoryRegistry, type Codec } from '@spool/schemas';
+import {
+  aggregate,
+  bundle,
+  openRegistry,
+  projection,
+  projector,
+  record,
+  startBundle,
+  table,
+  type Registry,
+  type RunningBundle,
+} from '@spool/sdk';
+import { createMemoryCluster, openInstance, topicCatalogue, type Instance, type Kafka } from '@spool/streams';
+import { registryProcessor } from '../registry/index.js';
+import { openReplayService, type ReplayService } from './replay-service.js';
+import { replayRequest, type ReplayRequest } from './requests.js';
+
+const Counter = aggregate('Counter', {
+  commands: { Add: record('count.Add', { n: 'int' }) },
+  events: { Added: record('count.Added', { n: 'int' }) },
+  initial: () => ({ sum: 0 }),
+  decide: { Add: ({ n }) => [{ type: 'Added', data: { n } }] },
+  evolve: { Added: ({ sum }, { n }) => ({ sum: sum + n }) },
+});
+const Totals = projector('Totals', {
+  of: Counter,
+  tables: { totals: table<{ readonly sum: number }>() },
+  on: { Added: ({ n }, { totals }) => totals.put('all', { sum: (totals.get('all')?.sum ?? 0) + n }) },
+});
+const Sums = projection('Sums', {
+  reads: Totals,
+  queries: { Total: { request: record('count.Total', {}), view: record('count.TotalView', { sum: 'long' }) } },
+  answer: { Total: (_, { totals }) => totals.get('all') },
+});
+
+const actor = { name: 'ada', roles: ['operator'] };
+const topics = topicCatalogue({ partitions: 2 });
+let kafka: Kafka;
+let codec: Codec;
+let dataDir: string;
+let platform: Instance;
+let registry: Registry;
+let counting: RunningBundle;
+let replays: ReplayService;
+
+beforeEach(async () => {
+  kafka = createMemoryCluster().connect();
+  codec = createCodec({ registry: createMemoryRegistry() });
+  dataDir = mkdtempSync(join(tmpdir(), 'spool-replay-'));
+  const shared = { kafka, codec, topics, dataDir, log: () => undefined, now: Date.now };
+  platform = await openInstance({ ...shared, bundle: 'spool', version: '1.0.0', instance: 'platform-0' });
+  await platform.run(registryProcessor(platform));
+  registry = await openRegistry({ kafka, codec, topics, onError: fail });
+  counting = await startBundle(bundle({ id: 'counting', version: '1.0.0', components: [Counter, Totals, Sums] }), {
+    ...shared,
+    instance: 'counting-0',
+  });
+  await until(() => registry.component('Totals') !== undefined);
+  replays = await openReplayService({ instance: platform, registry });
+});
+afterEach(async () => {
+  await replays.close();
+  await counting.close();
+  await registry.close();
+  await platform.close();
+  await kafka.close();
+  rmSync(dataDir, { recursive: true, force: true });
+});
+
+function fail(error: unknown): void {
+  throw error as Error;
+}
+async function until(condition: () => boolean): Promise<void> {
+  const deadline = Date.now() + 15_000;
+  while (!condition()) {
+    if (Date.now() > deadline) throw new Error('the condition did not come true');
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+const request = (rest: Partial<ReplayRequest> = {}): ReplayRequest =>
+  replayRequest.parse({ target: 'Totals', mode: 'rewind', reason: 'test', ...rest });
+async function add(times: number): Promise<void> {
+  let position = '';
+  for (let n = 0; n < times; n++) ({ position } = await counting.gateway.send(Counter, 'Add', `c${n % 3}`, { n: 1 }));
+  await counting.gateway.ask(Sums, 'Total', {}, { after: position });
+}
+const sum = async (): Promise<number> => (await counting.gateway.ask(Sums, 'Total', {})).view.sum;
+
+describe('the replay service', () => {
+  it('rebuilds a read model to the same figures, and says how far it is', async () => {
+    await add(20);
+    const { id } = await replays.start(request(), actor);
+    await until(() => replays.get(id).state === 'completed');
+    expect(await sum()).toBe(20);
+    expect(replays.get(id)).toMatchObject({ target: 'Totals', progress: 1, records: 20, actor: 'ada', error: null });
+    const [audit] = await kafka.admin.offsets(topics.audit.name);
+    expect(audit!.latest).toBeGreaterThan(0n);
+  });
+
+  it('only says what it would do in a dry run', async () => {
+    await add(5);
+    const plan = await replays.start(request({ dryRun: true }), actor);
+    expect(plan.partitions.map(({ start }) => start)).toEqual(['0', '0']);
+    expect([plan.state, replays.list()]).toEqual(['planned', []]);
+  });
+
+  it('refuses a second replay of the same target while one runs, and can be cancelled', async () => {
+    await add(30);
+    const { id } = await replays.start(request({ rate: 5 }), actor);
+    await expect(replays.start(request(), actor)).rejects.toMatchObject({ code: 'REPLAY_RUNNING', facts: { replay: id } });
+    await replays.order(id, { action: 'cancel' }, actor);
+    await replays.order(id, { action: 'throttle', recordsPerSecond: null }, actor);
+    await until(() => replays.get(id).state === 'cancelled');
+    const again = await replays.start(request(), actor);
+    await until(() => replays.get(again.id).state === 'completed');
+    expect(await sum()).toBe(30);
+  });
+
+  it('goes on when the service is started anew in the middle', async () => {
+    await add(20);
+    const { id } = await replays.start(request({ rate: 10 }), actor);
+    await replays.close();
+    replays = await openReplayService({ instance: platform, registry });
+    expect(replays.get(id).state).toBe('running');
+    await replays.order(id, { action: 'throttle', recordsPerSecond: null }, actor);
+    await until(() => replays.get(id).state === 'completed');
+    expect(await sum()).toBe(20);
+  });
+
+  it('refuses what cannot be replayed, and says why', async () => {
+    await expect(replays.start(request({ target: 'Nobody' }), actor)).rejects.toMatchObject({ code: 'UNKNOWN_CONSUMER' });
+    await expect(replays.start(request({ target: 'Counter' }), actor)).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
+    await expect(replays.start(request({ from: { offsets: { 0: '999' } } }), actor)).rejects.toMatchObject({ code: 'OFFSET_OUT_OF_RANGE' });
+    expect(() => replays.get('nobody')).toThrow(/no replay nobody/);
+  });
+});
