@@ -51,6 +51,8 @@ describe('on a real broker', () => {
 
   it('an id is taken from an owner in the middle of a transaction, which is rolled back', async () => {
     const topic = await newTopic(kafka);
+    // A topic is known before its leader serves it; the port waits for that, and the bare messages below do not.
+    await kafka.admin.offsets(topic);
     const transactionalId = randomUUID();
     // 1. an owner that writes and then hangs
     await using cluster = new Cluster(config);
