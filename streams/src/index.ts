@@ -8,7 +8,10 @@ export { offsetWork, type OffsetWorkOptions } from './engine/offset-work.js';
 export { runProcessor, type ProcessorOptions, type RunningProcessor } from './engine/processor.js';
 export { readToEnd, type ReadToEndOptions, type RestoreProgress } from './engine/restore.js';
 export { backOffMs } from './engine/retry.js';
-export { transactionalWork, type Commit, type TransactionalWorkOptions, type TransactionContext } from './engine/transactional-work.js';
+export { handling, type Commit, type Handled, type Handling, type HandlingOptions, type TaskContext } from './engine/handling.js';
+export type { StoreSpec } from './engine/stores.js';
+export type { Timer } from './engine/timers.js';
+export { transactionalWork, type TransactionalWorkOptions } from './engine/transactional-work.js';
 export type {
   Group,
   PartitionStatus,

@@ -16,6 +16,8 @@ export interface TaskCheckpoint {
   readonly covered: number | null;
   /** Version of the code whose snapshots cover the events; another version restores from the first event. */
   readonly codeVersion: string;
+  /** The highest record timestamp that the task had seen, milliseconds since the epoch; -1 before the first. */
+  readonly streamTime: number;
   /** When it was written, milliseconds since the epoch. */
   readonly at: number;
 }
@@ -88,6 +90,12 @@ export const TaskCheckpointSchema: RecordSchema<TaskCheckpoint> = {
         "type": "string",
         "doc": "Version of the code whose snapshots cover the events; another version restores from the first event.",
         "default": "1"
+      },
+      {
+        "name": "streamTime",
+        "type": "long",
+        "doc": "The highest record timestamp that the task had seen, milliseconds since the epoch; -1 before the first.",
+        "default": -1
       },
       {
         "name": "at",

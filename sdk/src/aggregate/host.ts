@@ -27,7 +27,7 @@ import {
   type TaskRequest,
   type TaskWork,
   type TopicPartition,
-  type TransactionContext,
+  type TaskContext,
 } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
 import { expired, expiry, problemOf, type ReplySender } from '../host/replying.js';
@@ -110,7 +110,7 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
   let sequence = 0n;
 
   // 2. One command: expired, repeated, in conflict, or decided.
-  const handle = (record: ConsumedRecord, tx: TransactionContext): void | Promise<void> => {
+  const handle = (record: ConsumedRecord, tx: TaskContext): void | Promise<void> => {
     const began = hrtime.bigint();
     sequence = record.offset;
     const meta = readMeta(record.headers);
@@ -264,7 +264,7 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
     });
 
   // 3. What goes with every group: its outcomes' expiry, what has expired, and the snapshots that are due.
-  const beforeCommit = (tx: TransactionContext): Offset | null => {
+  const beforeCommit = (tx: TaskContext): Offset | null => {
     outcomes.emit(sequence, tx);
     snapshots.emitDue(touched, tx);
     touched.clear();
@@ -296,7 +296,7 @@ type Answer = (
 ) => void;
 interface Deciding {
   readonly record: ConsumedRecord;
-  readonly tx: TransactionContext;
+  readonly tx: TaskContext;
   readonly meta: ReadMeta;
   readonly commandId: string;
   readonly type: string;

@@ -1,13 +1,13 @@
 import { CommandOutcomesSchema, type Codec, type CommandOutcome } from '@spool/schemas';
-import type { ConsumedRecord, Store, Table, TopicPartition, TransactionContext } from '@spool/streams';
+import type { ConsumedRecord, Store, Table, TopicPartition, TaskContext } from '@spool/streams';
 import { expiryKey, expiryTable, outcomePrefix, outcomeTable, type ExpiryRow } from './rows.js';
 
 /** The outcomes of commands, kept for their repetitions: a row each in the store, a record for each group on the changelog. */
 export interface Outcomes {
-  get(commandId: string, context: TransactionContext): CommandOutcome | undefined;
-  put(outcome: CommandOutcome, context: TransactionContext): void;
+  get(commandId: string, context: TaskContext): CommandOutcome | undefined;
+  put(outcome: CommandOutcome, context: TaskContext): void;
   /** Last in the group. @param sequence tells this group's records from all others of the partition */
-  emit(sequence: bigint, context: TransactionContext): void;
+  emit(sequence: bigint, context: TaskContext): void;
 }
 
 export interface OutcomesOptions {
@@ -26,7 +26,7 @@ const forgottenPerGroup = 5000;
 export async function trackOutcomes({ codec, changelog, store, now, retentionMs }: OutcomesOptions): Promise<Outcomes> {
   const encoder = await codec.encoder(changelog.topic, CommandOutcomesSchema);
   // By transaction: what a group that is given up has decided goes with it.
-  const decided = new WeakMap<TransactionContext, CommandOutcome[]>();
+  const decided = new WeakMap<TaskContext, CommandOutcome[]>();
   return {
     get: (commandId, context) => context.table<CommandOutcome>(outcomeTable).get(commandId),
     put(outcome, context) {

@@ -8,7 +8,7 @@ import {
   type RecordPosition,
   type Store,
   type Table,
-  type TransactionContext,
+  type TaskContext,
 } from '@spool/streams';
 import type { Aggregate } from './aggregate.js';
 import { offsetKey, snapshotPrefix, stateTable, uncoveredTable, type StateRow } from './rows.js';
@@ -16,11 +16,11 @@ import { offsetKey, snapshotPrefix, stateTable, uncoveredTable, type StateRow } 
 /** Aggregates whose events no snapshot covers yet, and the offset below which everything is covered: where a restore begins. */
 export interface Snapshots {
   /** Emits what is due in this group: the touched aggregates past `snapshotEvery`, then quiet ones that hold the covered offset back. */
-  emitDue(touched: Iterable<string>, context: TransactionContext): void;
+  emitDue(touched: Iterable<string>, context: TaskContext): void;
   /** Event offset below which every aggregate is covered, once the transaction under way has committed. */
   covered(): Offset | null;
   /** Notes the committed events of this group. */
-  committed(aggregateId: string, event: RecordPosition, context: TransactionContext): void;
+  committed(aggregateId: string, event: RecordPosition, context: TaskContext): void;
 }
 
 export interface SnapshotsOptions {
@@ -52,7 +52,7 @@ export function trackSnapshots(options: SnapshotsOptions): Snapshots {
     end = options.eventPosition();
   };
 
-  const emit = (id: string, row: StateRow, context: TransactionContext): void => {
+  const emit = (id: string, row: StateRow, context: TaskContext): void => {
     const state = JSON.stringify(row.state);
     context.emit({
       topic: options.topic,

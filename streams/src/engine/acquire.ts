@@ -1,10 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SpoolError, toSpoolError } from '@spool/schemas';
-import type { ConsumedRecord, Kafka, Offset, TopicPartition } from '../kafka/port.js';
+import type { ConsumedRecord, Kafka, Offset, Producer, TopicPartition } from '../kafka/port.js';
 import { offset } from '../kafka/port.js';
 import { stage } from '../store/staged.js';
 import { partitionKey, type Store, type StoreCheckpoint, type Table } from '../store/store.js';
+import { putStreamTime } from './handling.js';
 import { readToEnd, type RestoreProgress } from './restore.js';
+import { rowsReader, type StoreSpec } from './stores.js';
+import { timersSpec } from './timers.js';
 import type { SharedWriter, Writer } from './writer.js';
 
 /** The record in the changelog that says how far a task's committed work reaches. */
@@ -15,6 +18,8 @@ export interface TaskCheckpoint {
   readonly inputs: ReadonlyMap<string, Offset>;
   /** Restoring the covered topic starts here; null: at its beginning. */
   readonly covered: Offset | null;
+  /** The highest record timestamp that the task had seen, in milliseconds; -1 before the first. */
+  readonly streamTime: number;
 }
 
 export interface RestoreSource {
@@ -34,13 +39,19 @@ export interface AcquireOptions {
   readonly changelog: TopicPartition;
   readonly encodeCheckpoint: (checkpoint: TaskCheckpoint) => Buffer;
   readonly decodeCheckpoint: (value: Buffer) => TaskCheckpoint | Promise<TaskCheckpoint>;
-  /** Read in this order; the changelog is among them. */
-  readonly restore: readonly RestoreSource[];
+  /** Tables that are kept in the changelog, and come back from it. @default none */
+  readonly stores?: readonly StoreSpec[];
+  /** What else is read, in this order. @default the changelog alone */
+  readonly restore?: readonly RestoreSource[];
   /**
    * Absent: one transactional id per partition, which the broker takes from a former owner by itself. Given: one for all partitions of the
    * instance, and ownership by claims in the changelog.
    */
   readonly writer?: SharedWriter;
+  /**
+   * Given: at least once. Outputs and changelog go out without a transaction and nobody is fenced; the input position follows when they are held.
+   */
+  readonly producer?: Producer;
   readonly onRestore?: (progress: RestoreProgress) => void;
   readonly signal?: AbortSignal;
 }
@@ -49,6 +60,8 @@ export interface Acquired {
   readonly writer: Writer;
   /** Of the last committed group; undefined where there was none. */
   readonly checkpoint: TaskCheckpoint | undefined;
+  /** What the store was restored from. */
+  readonly restored: readonly RestoreSource[];
   /** Says that no fencing is needed any more; after the last write. */
   release(): Promise<void>;
 }
@@ -67,6 +80,11 @@ const yieldMs = 45_000;
 
 /** Makes this the only writer of a partition, with its store as the log has it. */
 export async function acquire(options: AcquireOptions): Promise<Acquired> {
+  const restored = restoreSources(options);
+  const nothing = (): Promise<void> => Promise.resolve();
+  if (options.producer !== undefined) {
+    return { writer: plainWriter(options.producer, options), checkpoint: await restore(options), restored, release: nothing };
+  }
   if (options.writer === undefined) {
     const writer = await openWriter(options.kafka, plainId(options));
     try {
@@ -75,7 +93,7 @@ export async function acquire(options: AcquireOptions): Promise<Acquired> {
       const claimants = [...options.store.range(claimTable)].map(([id]) => id);
       for (const id of claimants) await (await openWriter(options.kafka, id)).close();
       if (claimants.length > 0) checkpoint = await restore(options);
-      return { writer, checkpoint, release: () => Promise.resolve() };
+      return { writer, checkpoint, restored, release: nothing };
     } catch (error) {
       await writer.close();
       throw error;
@@ -87,6 +105,7 @@ export async function acquire(options: AcquireOptions): Promise<Acquired> {
   return {
     writer,
     checkpoint,
+    restored,
     release: () =>
       writer.commit([{ ...options.changelog, key, value: null }]).then(
         () => undefined,
@@ -128,8 +147,8 @@ async function claim(options: AcquireOptions, shared: SharedWriter, writer: Writ
     // Somebody's open transaction lies before the claim: until it is decided, what it holds is not known.
     else if (claimed) await sleep(openTransactionMs);
     else {
-      const { inputs, covered } = checkpoint ?? { inputs: new Map<string, Offset>(), covered: null };
-      const value = options.encodeCheckpoint({ owner: writer.id, generation, inputs, covered });
+      const { inputs, covered, streamTime } = checkpoint ?? { inputs: new Map<string, Offset>(), covered: null, streamTime: -1 };
+      const value = options.encodeCheckpoint({ owner: writer.id, generation, inputs, covered, streamTime });
       const taken = [...claims.keys()].map((id) => ({ ...changelog, key: claimKey(task, id), value: null }));
       await writer.commit([{ ...changelog, key: claimKey(task, writer.id), value }, ...taken]);
       claimed = true;
@@ -156,6 +175,16 @@ async function openWriter(kafka: Kafka, transactionalId: string): Promise<Writer
   return { id: transactionalId, commit: (records) => producer.commit(records), close: () => producer.close() };
 }
 
+/** The checkpoint, the last of each group, goes when the rest is held: a crash between repeats the group and loses nothing. */
+const plainWriter = (producer: Producer, options: AcquireOptions): Writer => ({
+  id: plainId(options),
+  async commit(records) {
+    const positions = await producer.sendAll(records.slice(0, -1));
+    return [...positions, ...(await producer.sendAll(records.slice(-1)))];
+  },
+  close: () => Promise.resolve(),
+});
+
 function claimant(record: ConsumedRecord, task: string): string | undefined {
   const prefix = `${checkpointPrefix}${task}/`;
   const key = record.key?.toString();
@@ -173,27 +202,27 @@ async function restore(options: AcquireOptions): Promise<TaskCheckpoint | undefi
   }
 }
 
+/** With the changelog, whose rows of declared stores need no reader of their own. */
+function restoreSources({ changelog, restore: declared = [], stores = [] }: AcquireOptions): readonly RestoreSource[] {
+  const rows = rowsReader([...stores, timersSpec]);
+  const isChangelog = ({ partition }: RestoreSource): boolean => partitionKey(partition) === partitionKey(changelog);
+  const sources = declared.some(isChangelog)
+    ? declared
+    : [{ partition: changelog, fromCovered: false, apply: () => undefined }, ...declared];
+  return sources.map((source) => {
+    if (!isChangelog(source)) return source;
+    return { ...source, apply: (record, table) => rows(record, table) ?? source.apply(record, table) };
+  });
+}
+
 async function readSources(options: AcquireOptions): Promise<TaskCheckpoint | undefined> {
-  const { store, task } = options;
+  const { store } = options;
   const staged = stage(store);
   const table = <V>(name: string): Table<V> => staged.table<V>(name);
-  const claims = table<number>(claimTable);
-  let checkpoint = storedCheckpoint(store);
-  for (const source of options.restore) {
+  for (const source of restoreSources(options)) {
     const key = partitionKey(source.partition);
-    const from = store.checkpoint.positions.get(key) ?? (source.fromCovered ? checkpoint?.covered : undefined) ?? 'earliest';
-    const isChangelog = key === partitionKey(options.changelog);
-    const take = async (record: ConsumedRecord): Promise<void> => {
-      const id = isChangelog ? claimant(record, task) : undefined;
-      if (id !== undefined) {
-        if (record.value === null) claims.delete(id);
-        else claims.put(id, (await options.decodeCheckpoint(record.value)).generation);
-      } else if (isChangelog && record.key?.toString() === checkpointKey(task)) {
-        if (record.value === null) return;
-        checkpoint = await options.decodeCheckpoint(record.value);
-        table(checkpointTable).put('last', toStored(checkpoint));
-      } else await source.apply(record, table);
-    };
+    const from = restoreFrom(store, source);
+    const take = recordTaker(options, source, table);
     const next = await readToEnd({
       kafka: options.kafka,
       partition: source.partition,
@@ -201,13 +230,45 @@ async function readSources(options: AcquireOptions): Promise<TaskCheckpoint | un
       ...(options.signal === undefined ? {} : { signal: options.signal }),
       ...(options.onRestore === undefined ? {} : { onProgress: options.onRestore }),
       apply: async (records, position) => {
-        for (const record of records) await take(record);
+        for (const record of records) {
+          const pending = take(record);
+          if (pending !== undefined) await pending;
+        }
         staged.commit(moved(store, key, position));
       },
     });
     staged.commit(moved(store, key, next));
   }
-  return checkpoint;
+  return storedCheckpoint(store);
+}
+
+const restoreFrom = (store: Store, source: RestoreSource): Offset | 'earliest' =>
+  store.checkpoint.positions.get(partitionKey(source.partition)) ??
+  (source.fromCovered ? storedCheckpoint(store)?.covered : undefined) ??
+  'earliest';
+
+/** Takes the engine's own records of a changelog, and leaves the rest to the source. */
+function recordTaker(
+  options: Pick<AcquireOptions, 'changelog' | 'task' | 'decodeCheckpoint'>,
+  source: RestoreSource,
+  table: <V>(name: string) => Table<V>,
+): (record: ConsumedRecord) => void | Promise<void> {
+  if (partitionKey(source.partition) !== partitionKey(options.changelog)) return (record) => source.apply(record, table);
+  const claims = table<number>(claimTable);
+  return (record) => {
+    if (record.key?.toString('latin1').startsWith(checkpointPrefix) !== true) return source.apply(record, table);
+    const id = claimant(record, options.task);
+    if (id !== undefined && record.value === null) return claims.delete(id);
+    if (record.value === null || (id === undefined && record.key.toString() !== checkpointKey(options.task))) return;
+    const take = (checkpoint: TaskCheckpoint): void => {
+      if (id !== undefined) return claims.put(id, checkpoint.generation);
+      putCheckpoint(table(checkpointTable), checkpoint);
+      putStreamTime(table, checkpoint.streamTime);
+    };
+    const checkpoint = options.decodeCheckpoint(record.value);
+    if (checkpoint instanceof Promise) return checkpoint.then(take);
+    take(checkpoint);
+  };
 }
 
 const moved = (store: Store, key: string, position: Offset): StoreCheckpoint => ({
@@ -220,12 +281,14 @@ interface StoredTaskCheckpoint {
   readonly generation: number;
   readonly inputs: Readonly<Record<string, string>>;
   readonly covered: string | null;
+  readonly streamTime: number;
 }
 const toStored = (checkpoint: TaskCheckpoint): StoredTaskCheckpoint => ({
   owner: checkpoint.owner,
   generation: checkpoint.generation,
   inputs: Object.fromEntries([...checkpoint.inputs].map(([key, at]) => [key, at.toString()])),
   covered: checkpoint.covered?.toString() ?? null,
+  streamTime: checkpoint.streamTime,
 });
 /** Keeps the last checkpoint in the store, for a start that finds nothing new in the changelog. */
 export const putCheckpoint = (table: Table<unknown>, checkpoint: TaskCheckpoint): void => table.put('last', toStored(checkpoint));
@@ -238,5 +301,6 @@ function storedCheckpoint(store: Store): TaskCheckpoint | undefined {
     generation: row.generation,
     inputs: new Map(Object.entries(row.inputs).map(([key, at]) => [key, offset(at)])),
     covered: row.covered === null ? null : offset(row.covered),
+    streamTime: row.streamTime,
   };
 }

@@ -1,22 +1,16 @@
-import { toSpoolError } from '@spool/schemas';
-import type { ConsumedRecord, Offset, Producer, ProducerRecord } from '../kafka/port.js';
-import { stage } from '../store/staged.js';
-import { partitionKey, type Store, type StoreCheckpoint, type StoredReplay, type Table } from '../store/store.js';
-import { countParked, deadLetter, isParked, isTransient, parkedTable, toTransient } from './parking.js';
+import type { ConsumedRecord, Offset, Producer } from '../kafka/port.js';
+import { partitionKey, type StoreCheckpoint, type StoredReplay } from '../store/store.js';
+import { handling, type HandlingOptions, type TaskContext } from './handling.js';
 import type { Group, Rewind, TaskWork } from './work.js';
 
-export interface LocalContext {
-  table<V>(name: string): Table<V>;
+export interface LocalContext extends Omit<TaskContext, 'emit' | 'committed'> {
   /** Set while the record lies below the target of a replay. */
   readonly replayId: string | undefined;
 }
 
-export interface LocalWorkOptions {
-  readonly consumer: string;
-  readonly store: Store;
+export interface LocalWorkOptions extends Omit<HandlingOptions, 'handle' | 'onExpired' | 'stores' | 'beforeCommit'> {
   /** Takes what is parked. */
   readonly deadLetters: Producer;
-  readonly now: () => number;
   readonly handle: (record: ConsumedRecord, context: LocalContext) => void | Promise<void>;
   /** Called when the group is durable, with the positions it reflects. */
   readonly onCommitted?: (positions: ReadonlyMap<string, Offset>, records: readonly ConsumedRecord[]) => void;
@@ -27,29 +21,18 @@ export interface LocalWorkOptions {
  * Kafka transaction is needed. Projectors and indexes are made of it.
  */
 export function localWork(options: LocalWorkOptions): TaskWork {
-  const { store, consumer } = options;
-  const staged = stage(store);
-  const parked = staged.table<number>(parkedTable);
-  const table = <V>(name: string): Table<V> => staged.table<V>(name);
-
-  const handleOne = async (record: ConsumedRecord, context: LocalContext, letters: ProducerRecord[]): Promise<void> => {
-    if (isParked(parked, record)) {
-      letters.push(deadLetter(consumer, record, 'follows', options.now()));
-      countParked(parked, record);
-      return;
-    }
-    const mark = staged.mark();
-    try {
-      const pending = options.handle(record, context);
-      if (pending !== undefined) await pending;
-    } catch (thrown) {
-      staged.undo(mark);
-      if (isTransient(thrown)) throw toTransient(thrown);
-      letters.push(deadLetter(consumer, record, toSpoolError(thrown), options.now()));
-      countParked(parked, record);
-    }
-  };
-
+  const { store } = options;
+  let group: TaskContext | undefined;
+  let context: LocalContext & { replayId: string | undefined };
+  const handled = handling({
+    ...options,
+    handle(record, task) {
+      const { replay } = store.checkpoint;
+      if (task !== group) context = Object.assign(Object.create((group = task)) as TaskContext, { replayId: undefined });
+      context.replayId = isReplay(replay, record) ? replay?.id : undefined;
+      return options.handle(record, context);
+    },
+  });
   return {
     positions: store.checkpoint.positions,
     get epoch() {
@@ -58,24 +41,20 @@ export function localWork(options: LocalWorkOptions): TaskWork {
     get replay() {
       return store.checkpoint.replay;
     },
+    get nextTimer() {
+      return handled.nextTimer;
+    },
     async process(group) {
-      const { checkpoint } = store;
-      const live: LocalContext = { table, replayId: undefined };
-      const replaying: LocalContext = { table, replayId: checkpoint.replay?.id };
-      const letters: ProducerRecord[] = [];
+      const { outputs } = await handled.run(group.records);
       try {
-        for (const record of group.records) {
-          const context = isReplay(checkpoint.replay, record) ? replaying : live;
-          await handleOne(record, context, letters);
-        }
         // Before the commit: a crash between the two parks twice and loses nothing; the other order would lose.
-        if (letters.length > 0) await options.deadLetters.sendAll(letters);
+        if (outputs.length > 0) await options.deadLetters.sendAll(outputs);
       } catch (error) {
-        staged.discard();
+        handled.discard();
         throw error;
       }
-      const next = advance(checkpoint, group);
-      staged.commit(next);
+      const next = advance(store.checkpoint, group);
+      handled.commit(next);
       options.onCommitted?.(next.positions, group.records);
     },
     rewind(order) {
@@ -86,6 +65,7 @@ export function localWork(options: LocalWorkOptions): TaskWork {
       // An empty store rebuilds from the start anyway: it takes the replay's name and targets, and keeps its place.
       if (order.reset && !fresh) store.clear(next);
       else store.commit(new Map(), next);
+      handled.discard();
     },
     cancelReplay(replayId) {
       const { replay } = store.checkpoint;

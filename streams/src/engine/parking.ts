@@ -1,6 +1,7 @@
 import { SpoolError, toSpoolError } from '@spool/schemas';
 import type { ConsumedRecord, ProducerRecord } from '../kafka/port.js';
 import type { Table } from '../store/store.js';
+import type { Timer } from './timers.js';
 
 const deadLetterTopic = (consumer: string): string => `dlq.${consumer}`;
 
@@ -34,13 +35,31 @@ export function deadLetter(consumer: string, record: ConsumedRecord, cause: Spoo
       'dlq-topic': record.topic,
       'dlq-partition': String(record.partition),
       'dlq-offset': record.offset.toString(),
-      'dlq-consumer': consumer,
-      'dlq-code': cause === 'follows' ? 'FOLLOWS_PARKED' : cause.code,
-      'dlq-message': (cause === 'follows' ? 'an earlier record of this key is parked' : cause.message).slice(0, 1000),
-      'dlq-at': new Date(now).toISOString(),
+      ...causeHeaders(consumer, cause === 'follows' ? followsParked : cause, now),
     },
   };
 }
+
+/** A timer whose handler failed for good: it has fired, and what it would have done is not done. */
+export const deadTimer = (consumer: string, { name, key, clock, at }: Timer, cause: SpoolError, now: number): ProducerRecord => ({
+  topic: deadLetterTopic(consumer),
+  key,
+  value: null,
+  headers: {
+    'dlq-timer': name,
+    'dlq-timer-clock': clock,
+    'dlq-timer-at': new Date(at).toISOString(),
+    ...causeHeaders(consumer, cause, now),
+  },
+});
+
+const followsParked = { code: 'FOLLOWS_PARKED', message: 'an earlier record of this key is parked' } as const;
+const causeHeaders = (consumer: string, { code, message }: { code: string; message: string }, now: number): Record<string, string> => ({
+  'dlq-consumer': consumer,
+  'dlq-code': code,
+  'dlq-message': message.slice(0, 1000),
+  'dlq-at': new Date(now).toISOString(),
+});
 
 export function isParked(parked: Table<number>, record: ConsumedRecord): boolean {
   return record.key !== null && parked.get(record.key.toString('latin1')) !== undefined;

@@ -19,6 +19,8 @@ export interface TaskOptions {
 }
 
 type Order = () => void;
+const emptyGroup: Group = { records: [], positions: new Map() };
+const maxSleepMs = 250;
 
 /** One input partition set and the loop over its groups. Everything that changes it happens between two groups. */
 export class Task {
@@ -172,8 +174,7 @@ export class Task {
       for (let order = this.#orders.shift(); order !== undefined; order = this.#orders.shift()) order();
       const group = this.#take();
       if (group === undefined) {
-        await new Promise<void>((resolve) => (this.#wake = resolve));
-        this.#wake = undefined;
+        await this.#sleep();
         continue;
       }
       const work = this.#process(group);
@@ -219,8 +220,26 @@ export class Task {
     }
   }
 
+  /** Until something comes, or a timer is due. */
+  async #sleep(): Promise<void> {
+    const { nextTimer } = this.options.work;
+    const idle = this.#quiesced || this.#paused || nextTimer === undefined;
+    let timer: NodeJS.Timeout | undefined;
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      // The clock may be set: look at it now and then.
+      if (!idle) timer = setTimeout(resolve, Math.min(maxSleepMs, Math.max(1, nextTimer - this.options.now())));
+    });
+    clearTimeout(timer);
+    this.#wake = undefined;
+  }
+
   #take(): Group | undefined {
-    if (this.#quiesced || this.#queue.length === 0 || (this.#paused && this.#steps <= 0)) return undefined;
+    if (this.#quiesced || (this.#paused && this.#steps <= 0)) return undefined;
+    if (this.#queue.length === 0) {
+      const due = (this.options.work.nextTimer ?? Number.POSITIVE_INFINITY) <= this.options.now();
+      return due ? emptyGroup : undefined;
+    }
     const rate = this.#recordsPerSecond;
     // A rate limit is kept in slices of a tenth of a second.
     const limit = Math.min(

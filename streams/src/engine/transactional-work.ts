@@ -1,8 +1,7 @@
 import { hrtime } from 'node:process';
 import { SpoolError, toSpoolError } from '@spool/schemas';
-import { offset, type ConsumedRecord, type Offset, type ProducerRecord, type RecordPosition } from '../kafka/port.js';
-import { stage, type Staged } from '../store/staged.js';
-import { partitionKey, type Store, type Table } from '../store/store.js';
+import { offset, type RecordPosition } from '../kafka/port.js';
+import { partitionKey, type Store } from '../store/store.js';
 import {
   acquire,
   checkpointKey,
@@ -12,28 +11,10 @@ import {
   type AcquireOptions,
   type RestoreSource,
 } from './acquire.js';
-import { countParked, deadLetter, isParked, isTransient, parkedTable, toTransient } from './parking.js';
+import { handling, type HandlingOptions } from './handling.js';
 import type { Group, TaskWork } from './work.js';
 
-export interface TransactionContext {
-  table<V>(name: string): Table<V>;
-  /** Adds a record to the transaction; gives its index among the positions that `committed` gets. */
-  emit(record: ProducerRecord): number;
-  /** Runs when the transaction has committed, before the next group. */
-  committed(callback: (commit: Commit) => void): void;
-}
-export interface Commit {
-  readonly positions: readonly RecordPosition[];
-  /** Microseconds that the transaction took. */
-  readonly tookUs: number;
-}
-
-export interface TransactionalWorkOptions extends AcquireOptions {
-  readonly now: () => number;
-  readonly handle: (record: ConsumedRecord, context: TransactionContext) => void | Promise<void>;
-  /** Last in the group: emits what is due (snapshots, tombstones) and says what is covered. */
-  readonly beforeCommit?: (context: TransactionContext) => Offset | null;
-}
+export interface TransactionalWorkOptions extends AcquireOptions, HandlingOptions {}
 
 /**
  * Exactly-once work: outputs, changelog and the input position, as a record, in one Kafka transaction per group. The position is not
@@ -41,74 +22,38 @@ export interface TransactionalWorkOptions extends AcquireOptions {
  */
 export async function transactionalWork(options: TransactionalWorkOptions): Promise<TaskWork> {
   try {
-    return running(options, await acquire(options), stage(options.store));
+    return running(options, await acquire(options));
   } catch (error) {
     await options.store.close();
     throw error;
   }
 }
 
-function running(options: TransactionalWorkOptions, { writer, checkpoint: last, release }: Acquired, staged: Staged): TaskWork {
-  const { store, consumer } = options;
-  const table = <V>(name: string): Table<V> => staged.table<V>(name);
-  const parked = table<number>(parkedTable);
+function running(options: TransactionalWorkOptions, { writer, checkpoint: last, restored, release }: Acquired): TaskWork {
+  const { store } = options;
+  const handled = handling(options, options.changelog);
   const inputs = new Map(last?.inputs ?? []);
 
-  const park = (record: ConsumedRecord, context: TransactionContext, cause: SpoolError | 'follows'): void => {
-    context.emit(deadLetter(consumer, record, cause, options.now()));
-    countParked(parked, record);
-  };
-  const handleAll = async (records: readonly ConsumedRecord[], context: TransactionContext, savePoint: () => () => void): Promise<void> => {
-    for (const record of records) {
-      if (isParked(parked, record)) {
-        park(record, context, 'follows');
-        continue;
-      }
-      const undo = savePoint();
-      try {
-        const pending = options.handle(record, context);
-        if (pending !== undefined) await pending;
-      } catch (thrown) {
-        undo();
-        if (isTransient(thrown)) throw toTransient(thrown);
-        park(record, context, toSpoolError(thrown));
-      }
+  const process = async (group: Group, parkAll?: SpoolError): Promise<void> => {
+    const { outputs, callbacks, covered, streamTime, idle } = await handled.run(group.records, parkAll);
+    if (idle) {
+      handled.discard();
+      return;
     }
-  };
-
-  const process = async (group: Group, parkAll: boolean): Promise<void> => {
-    const outputs: ProducerRecord[] = [];
-    const callbacks: ((commit: Commit) => void)[] = [];
-    const context: TransactionContext = {
-      table,
-      emit: (record) => outputs.push(record) - 1,
-      committed: (callback) => callbacks.push(callback),
-    };
-    const savePoint = () => {
-      const [mark, records, waiting] = [staged.mark(), outputs.length, callbacks.length];
-      return () => {
-        staged.undo(mark);
-        outputs.length = records;
-        callbacks.length = waiting;
-      };
-    };
     try {
-      if (parkAll) for (const record of group.records) park(record, context, parkAllCause);
-      else await handleAll(group.records, context, savePoint);
-      const covered = options.beforeCommit?.(context) ?? null;
       const next = new Map(inputs);
       for (const [key, at] of group.positions) next.set(key, at);
-      const checkpoint = { owner: writer.id, generation: options.generation, inputs: next, covered };
+      const checkpoint = { owner: writer.id, generation: options.generation, inputs: next, covered, streamTime };
       outputs.push({ ...options.changelog, key: checkpointKey(options.task), value: options.encodeCheckpoint(checkpoint) });
       const began = hrtime.bigint();
       const positions = await writer.commit(outputs);
       const tookUs = Number((hrtime.bigint() - began) / 1000n);
       for (const [key, at] of next) inputs.set(key, at);
-      putCheckpoint(table(checkpointTableName), checkpoint);
+      putCheckpoint(handled.table(checkpointTableName), checkpoint);
       for (const callback of callbacks) callback({ positions, tookUs });
-      staged.commit(written(store, options.restore, positions));
+      handled.commit(written(store, restored, positions));
     } catch (error) {
-      staged.discard();
+      handled.discard();
       throw error;
     }
   };
@@ -118,9 +63,9 @@ function running(options: TransactionalWorkOptions, { writer, checkpoint: last, 
     for (const [index, record] of group.records.entries()) {
       const last = index === group.records.length - 1;
       const positions = last ? group.positions : new Map([[partitionKey(record), offset(record.offset + 1n)]]);
-      await process({ records: [record], positions }, false).catch(async (thrown: unknown) => {
+      await process({ records: [record], positions }).catch(async (thrown: unknown) => {
         if (toSpoolError(thrown).entry.retryable !== 'never') throw thrown;
-        await process({ records: [record], positions }, true);
+        await process({ records: [record], positions }, parkAllCause);
       });
     }
   };
@@ -129,10 +74,12 @@ function running(options: TransactionalWorkOptions, { writer, checkpoint: last, 
     positions: new Map(inputs),
     epoch: -1n,
     replay: undefined,
+    get nextTimer() {
+      return handled.nextTimer;
+    },
     async process(group) {
-      if (group.records.length === 0) return;
-      await process(group, false).catch((thrown: unknown) => {
-        if (toSpoolError(thrown).entry.retryable !== 'never') throw thrown;
+      await process(group).catch((thrown: unknown) => {
+        if (group.records.length === 0 || toSpoolError(thrown).entry.retryable !== 'never') throw thrown;
         return processApart(group);
       });
     },

@@ -29,6 +29,8 @@ export interface TaskWork {
    * @throws SpoolError: `backoff` makes the engine wait and give the same group again; anything else closes the task and opens it anew.
    */
   process(group: Group): Promise<void>;
+  /** When `process` is due with an empty group, in milliseconds of the wall clock; undefined: never. */
+  readonly nextTimer?: number | undefined;
   /** The last control order that was applied; orders up to it are skipped. */
   readonly epoch: bigint;
   /** The last replay, with the records replayed so far. */

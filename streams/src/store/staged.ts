@@ -1,5 +1,5 @@
 import { compareKeys, inRange } from './memory-store.js';
-import type { RangeOptions, Store, StoreCheckpoint, Table } from './store.js';
+import type { RangeOptions, Store, StoreCheckpoint, Table, TableChanges } from './store.js';
 
 /**
  * The writes of one group of records, on top of a store: readable at once, durable when `commit` is called, gone on `discard`. Nothing
@@ -7,12 +7,16 @@ import type { RangeOptions, Store, StoreCheckpoint, Table } from './store.js';
  */
 export interface Staged {
   table<V>(name: string): Table<V>;
+  /** What is staged of a table; `undefined` deletes. */
+  changes(name: string): TableChanges;
   /** Marks a place to which `undo` goes back, so that a record that fails leaves nothing behind. */
   mark(): number;
   undo(mark: number): void;
   commit(checkpoint: StoreCheckpoint): void;
   discard(): void;
 }
+
+const nothing: TableChanges = new Map();
 
 export function stage(store: Store): Staged {
   const changes = new Map<string, Map<string, unknown>>();
@@ -43,6 +47,7 @@ export function stage(store: Store): Staged {
       if (table === undefined) tables.set(name, (table = open(name)));
       return table as Table<V>;
     },
+    changes: (name) => changes.get(name) ?? nothing,
     mark: () => journal.length,
     undo(mark) {
       while (journal.length > mark) {
