@@ -1,16 +1,16 @@
 export type * from './kafka/port.js';
 export { offset } from './kafka/port.js';
-export type { RestoreSource, TaskCheckpoint } from './engine/acquire.js';
 export { createSharedWriter, type SharedWriter } from './engine/writer.js';
 export { openControl, type Control, type ControlOptions, type ControlOrder } from './engine/control.js';
 export { localWork, type LocalContext, type LocalWorkOptions } from './engine/local-work.js';
 export { offsetWork, type OffsetWorkOptions } from './engine/offset-work.js';
 export { runProcessor, type ProcessorOptions, type RunningProcessor } from './engine/processor.js';
-export { readToEnd, type ReadToEndOptions, type RestoreProgress } from './engine/restore.js';
+export { readToEnd, type ReadToEndOptions, type RestoreProgress, type RestoreSource, type TaskCheckpoint } from './engine/restore.js';
 export { backOffMs } from './engine/retry.js';
 export { handling, type Commit, type Handled, type Handling, type HandlingOptions, type TaskContext } from './engine/handling.js';
 export type { StoreSpec } from './engine/stores.js';
 export type { Timer } from './engine/timers.js';
+export { standbyCopy, type StandbyOptions } from './engine/standby.js';
 export { transactionalWork, type TransactionalWorkOptions } from './engine/transactional-work.js';
 export type {
   Group,
@@ -19,6 +19,7 @@ export type {
   ProcessorState,
   ProcessorStatus,
   ReplayStatus,
+  StandbyCopy,
   Rewind,
   TaskRequest,
   TaskWork,

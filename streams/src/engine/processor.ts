@@ -5,7 +5,7 @@ import { partitionKey } from '../store/store.js';
 import type { ControlOrder } from './control.js';
 import { backOffMs, pause } from './retry.js';
 import { Task } from './task.js';
-import type { ProcessorDefinition, ProcessorState, ProcessorStatus } from './work.js';
+import type { ProcessorDefinition, ProcessorState, ProcessorStatus, StandbyCopy } from './work.js';
 
 export interface ProcessorOptions {
   readonly kafka: Kafka;
@@ -13,6 +13,8 @@ export interface ProcessorOptions {
   readonly log: (level: 'info' | 'warn' | 'error', message: string, fields: Readonly<Record<string, unknown>>) => void;
   /** Called after each group and each change of state. */
   readonly onProgress?: (processor: RunningProcessor) => void;
+  /** Tasks whose stores are on this machine; their partitions come back here if they can. @default none */
+  readonly stored?: () => readonly string[];
 }
 
 export interface RunningProcessor extends AsyncDisposable {
@@ -39,6 +41,7 @@ export async function runProcessor(definition: ProcessorDefinition, options: Pro
 class Processor implements RunningProcessor {
   readonly consumer: string;
   readonly #tasks = new Map<string, Task>();
+  readonly #standbys = new Map<string, StandbyCopy>();
   readonly #stop = new AbortController();
   /** Fires when what is being opened is no longer wanted. */
   #assigning: AbortSignal = this.#stop.signal;
@@ -75,6 +78,8 @@ class Processor implements RunningProcessor {
         groupId: definition.consumer,
         topics: definition.sources,
         sessionTimeoutMs: definition.sessionTimeoutMs ?? 6000,
+        standbys: definition.standbys ?? 0,
+        warm: () => this.#warm(),
         onRebalance: () => this.#rebalance(),
         onAssigned: async (assignment, signal) => {
           this.#assigning = AbortSignal.any([signal, this.#stop.signal]);
@@ -104,6 +109,7 @@ class Processor implements RunningProcessor {
       state: this.#state === 'running' ? active : this.#state,
       epoch: tasks.reduce((highest, task) => (task.epoch > highest ? task.epoch : highest), -1n),
       partitions: tasks.flatMap((task) => task.status()),
+      standbys: [...this.#standbys.keys()],
       replays,
       error: error === undefined ? undefined : `${error.code}: ${error.message}`,
     };
@@ -173,12 +179,15 @@ class Processor implements RunningProcessor {
   }
 
   async #assigned(assignment: Assignment): Promise<void> {
-    const wanted = new Map<string, TopicPartition[]>();
-    for (const partition of assignment.partitions) {
-      const id = String(partition.partition);
-      wanted.set(id, [...(wanted.get(id) ?? []), partition]);
-    }
+    const wanted = byTask(assignment.partitions);
+    const copies = byTask(assignment.standbys);
     await this.#change(async () => {
+      // A copy gives its store to the task that it was kept for.
+      for (const [id, copy] of this.#standbys) {
+        if (copies.has(id)) continue;
+        this.#standbys.delete(id);
+        await copy.close();
+      }
       for (const [id, task] of this.#tasks) {
         if (wanted.has(id) && !task.stopped) continue;
         this.#tasks.delete(id);
@@ -191,7 +200,17 @@ class Processor implements RunningProcessor {
       }
       this.#state = 'running';
       this.#progress();
+      for (const [id, partitions] of copies) {
+        if (this.#standbys.has(id) || this.#stop.signal.aborted) continue;
+        const copy = await this.definition.openStandby?.({ id, partitions });
+        if (copy !== undefined) this.#standbys.set(id, copy);
+      }
     });
+  }
+
+  #warm(): readonly TopicPartition[] {
+    const tasks = this.options.stored?.() ?? [];
+    return this.definition.sources.flatMap((topic) => tasks.map((id) => ({ topic, partition: Number(id) })));
   }
 
   #lose(): Promise<void> {
@@ -297,6 +316,9 @@ class Processor implements RunningProcessor {
     const tasks = [...this.#tasks.values()];
     this.#tasks.clear();
     for (const task of tasks) await task.close();
+    const copies = [...this.#standbys.values()];
+    this.#standbys.clear();
+    for (const copy of copies) await copy.close();
   }
 
   /** The group's offsets are advice to outside tools (lag in kcat, KEDA), and the place of processors without a store. */
@@ -348,6 +370,16 @@ class Processor implements RunningProcessor {
       signal?.addEventListener('abort', abort);
     });
   }
+}
+
+/** Partition i of each source belongs to task i. */
+function byTask(partitions: readonly TopicPartition[]): ReadonlyMap<string, readonly TopicPartition[]> {
+  const tasks = new Map<string, TopicPartition[]>();
+  for (const partition of partitions) {
+    const id = String(partition.partition);
+    tasks.set(id, [...(tasks.get(id) ?? []), partition]);
+  }
+  return tasks;
 }
 
 const range = (count: number): number[] => Array.from({ length: count }, (_, index) => index);

@@ -2,16 +2,9 @@ import { hrtime } from 'node:process';
 import { SpoolError, toSpoolError } from '@spool/schemas';
 import { offset, type RecordPosition } from '../kafka/port.js';
 import { partitionKey, type Store } from '../store/store.js';
-import {
-  acquire,
-  checkpointKey,
-  checkpointTableName,
-  putCheckpoint,
-  type Acquired,
-  type AcquireOptions,
-  type RestoreSource,
-} from './acquire.js';
+import { acquire, type Acquired, type AcquireOptions } from './acquire.js';
 import { handling, type HandlingOptions } from './handling.js';
+import { checkpointKey, checkpointTableName, putCheckpoint, type RestoreSource } from './restore.js';
 import type { Group, TaskWork } from './work.js';
 
 export interface TransactionalWorkOptions extends AcquireOptions, HandlingOptions {}

@@ -42,6 +42,13 @@ export interface TaskWork {
   close(): Promise<void>;
 }
 
+/** A copy of a task's state that is kept warm on another instance. */
+export interface StandbyCopy extends AsyncDisposable {
+  /** How far it has followed. */
+  readonly positions: ReadonlyMap<string, Offset>;
+  close(): Promise<void>;
+}
+
 /** What a task is opened with. */
 export interface TaskRequest {
   /** The partition number, or `all` where one task reads every partition. */
@@ -64,6 +71,10 @@ export interface ProcessorDefinition {
   /** Where a partition without a position starts. */
   readonly startAt: 'earliest' | 'latest';
   readonly open: (task: TaskRequest) => Promise<TaskWork>;
+  /** How many other instances keep a warm copy of each task's state, so that one takes over at once. @default 0 */
+  readonly standbys?: number;
+  /** Follows a task that another instance owns; needed where `standbys` is not 0. */
+  readonly openStandby?: (task: Pick<TaskRequest, 'id' | 'partitions'>) => Promise<StandbyCopy>;
   /** Called when the processor has closed its tasks. */
   readonly close?: () => Promise<void>;
   /** @default 2000 */
@@ -97,6 +108,8 @@ export interface ProcessorStatus {
   readonly state: ProcessorState;
   readonly epoch: bigint;
   readonly partitions: readonly PartitionStatus[];
+  /** Tasks of other instances whose state is kept warm here. */
+  readonly standbys: readonly string[];
   /** One for each task that took part in the last replay. */
   readonly replays: readonly ReplayStatus[];
   readonly error: string | undefined;

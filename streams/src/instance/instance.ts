@@ -1,3 +1,4 @@
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import {
@@ -176,7 +177,8 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     now,
     load,
     async run(definition) {
-      const processor = await runProcessor(definition, { kafka, now, log, onProgress: report });
+      const stored = (): readonly string[] => storedTasks(join(options.dataDir, id, definition.consumer));
+      const processor = await runProcessor(definition, { kafka, now, log, onProgress: report, stored });
       processors.push(processor);
       control.follow(definition.consumer, (order) => processor.apply(order));
       beat();
@@ -193,6 +195,10 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     [Symbol.asyncDispose]: close,
   };
 }
+
+/** Each has a folder. */
+const storedTasks = (folder: string): readonly string[] =>
+  existsSync(folder) ? readdirSync(folder).filter((name) => /^\d+$/.test(name)) : [];
 
 const toStored = (status: ProcessorStatus): StoredStatus => ({
   consumer: status.consumer,

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SpoolError, toSpoolError } from '@spool/schemas';
-import { assignPartitions, type GroupMember } from './assignor.js';
+import { assignPartitions, type GroupMember, type Share } from './assignor.js';
 import type { Assignment, Membership, MembershipOptions, RecordPosition, TopicPartition } from './port.js';
 
 /** What a coordinator may answer besides yes. Everything else that is thrown is taken for transient, or for final if `final` says so. */
@@ -16,11 +16,7 @@ export interface GroupCoordinator {
     metadata: Buffer,
   ): Promise<{ generation: number; members: readonly { memberId: string; metadata: Buffer }[] | undefined }>;
   /** Waits until the leader has shared out. */
-  sync(
-    memberId: string,
-    generation: number,
-    shares: readonly { memberId: string; partitions: readonly TopicPartition[] }[],
-  ): Promise<readonly TopicPartition[]>;
+  sync(memberId: string, generation: number, shares: ReadonlyMap<string, Share>): Promise<Share>;
   heartbeat(memberId: string, generation: number): Promise<void>;
   commit(memberId: string, generation: number, offsets: readonly (RecordPosition & { readonly metadata?: string })[]): Promise<void>;
   /** Also ends a join that waits. */
@@ -148,25 +144,24 @@ export class GroupMembership implements Membership {
 
   async #join(): Promise<Assignment> {
     const coordinator = this.#coordinator;
-    const metadata = encodeMember({ topics: this.#options.topics, owned: this.#owned, generation: this.#generation });
+    const { topics, standbys = 0, warm } = this.#options;
+    const metadata = encodeMember({ topics, owned: this.#owned, generation: this.#generation, standbys, warm: warm?.() ?? [] });
     if (this.#memberId === '') this.#memberId = await coordinator.register(metadata);
     const memberId = this.#memberId;
     const { generation, members } = await coordinator.join(memberId, metadata);
-    const shares = members === undefined ? [] : await this.#shareOut(members);
+    const shares = members === undefined ? new Map<string, Share>() : await this.#shareOut(members);
     if (members === undefined) this.#counts = undefined;
-    const partitions = await coordinator.sync(memberId, generation, shares);
+    const share = await coordinator.sync(memberId, generation, shares);
     this.#firstJoin?.();
     this.#generation = generation;
-    this.#owned = partitions;
-    return { generation, memberId, partitions };
+    this.#owned = share.partitions;
+    return { generation, memberId, ...share };
   }
 
-  async #shareOut(
-    joined: readonly { memberId: string; metadata: Buffer }[],
-  ): Promise<readonly { memberId: string; partitions: readonly TopicPartition[] }[]> {
+  async #shareOut(joined: readonly { memberId: string; metadata: Buffer }[]): Promise<ReadonlyMap<string, Share>> {
     const members = joined.map(({ memberId, metadata }) => ({ memberId, ...decodeMember(metadata) }));
     this.#counts = await this.#coordinator.partitionCounts([...new Set(members.flatMap(({ topics }) => topics))]);
-    return [...assignPartitions(members, this.#counts)].map(([memberId, partitions]) => ({ memberId, partitions }));
+    return assignPartitions(members, this.#counts);
   }
 
   /** From an assignment to what ends it. Heartbeats go on until the callbacks are done. */
@@ -281,13 +276,13 @@ export class GroupMembership implements Membership {
 /** What a member tells the leader. */
 const encodeMember = (member: Omit<GroupMember, 'memberId'>): Buffer => Buffer.from(JSON.stringify(member));
 
+const strange = { topics: [], owned: [], generation: -1, standbys: 0, warm: [] };
 /** A member that cannot be read subscribes to nothing, so that one stranger does not stop the group. */
 function decodeMember(metadata: Buffer): Omit<GroupMember, 'memberId'> {
   try {
-    const { topics, owned, generation } = JSON.parse(metadata.toString()) as Partial<GroupMember>;
-    return { topics: topics ?? [], owned: owned ?? [], generation: generation ?? -1 };
+    return { ...strange, ...(JSON.parse(metadata.toString()) as Partial<GroupMember>) };
   } catch {
-    return { topics: [], owned: [], generation: -1 };
+    return strange;
   }
 }
 

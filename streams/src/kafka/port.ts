@@ -129,6 +129,8 @@ export interface Assignment {
   readonly generation: number;
   readonly memberId: string;
   readonly partitions: readonly TopicPartition[];
+  /** Others own these; a copy of their state is to be kept warm here. */
+  readonly standbys: readonly TopicPartition[];
 }
 
 /** A member of a consumer group; it gets partitions and reads nothing. Heartbeats run apart from the work. */
@@ -149,6 +151,10 @@ export interface MembershipOptions {
   readonly topics: readonly string[];
   /** @default 10000 */
   readonly sessionTimeoutMs?: number;
+  /** How many other members keep a warm copy of each partition's state. @default 0 */
+  readonly standbys?: number;
+  /** Partitions whose state is on this machine already: they come here rather than elsewhere. @default none */
+  readonly warm?: () => readonly TopicPartition[];
   /** How long a member may take to come back with `onRebalance` done. @default 30000 */
   readonly rebalanceTimeoutMs?: number;
   /** A rebalance begins: finish and commit what is under way, stop writing. Heartbeats go on meanwhile. */

@@ -2,6 +2,7 @@ import { SpoolError } from '@spool/schemas';
 import type Broker from 'kafkajs/src/broker/index.js';
 import assignerProtocol from 'kafkajs/src/consumer/assignerProtocol.js';
 import joinGroup from 'kafkajs/src/protocol/requests/joinGroup/index.js';
+import { noShare, type Share } from '../assignor.js';
 import type { GroupCoordinator, GroupRefusal } from '../membership.js';
 import type { MembershipOptions, RecordPosition, TopicPartition } from '../port.js';
 import { byTopic } from './admin.js';
@@ -74,26 +75,25 @@ export class BrokerGroupCoordinator implements GroupCoordinator {
     return broker.connectionPool.send(message);
   }
 
-  async sync(
-    memberId: string,
-    generation: number,
-    shares: readonly { memberId: string; partitions: readonly TopicPartition[] }[],
-  ): Promise<readonly TopicPartition[]> {
-    const groupAssignment = shares.map((share) => ({
-      memberId: share.memberId,
+  async sync(memberId: string, generation: number, shares: ReadonlyMap<string, Share>): Promise<Share> {
+    const groupAssignment = [...shares].map(([member, share]) => ({
+      memberId: member,
       memberAssignment: MemberAssignment.encode({
         version: 1,
         assignment: Object.fromEntries(
           [...groupBy(share.partitions, ({ topic }) => topic)].map(([topic, of]) => [topic, of.map(({ partition }) => partition)]),
         ),
-        userData: Buffer.alloc(0),
+        userData: Buffer.from(JSON.stringify(share.standbys)),
       }),
     }));
     const answer = await this.#ask('sync', (broker) =>
       broker.syncGroup({ groupId: this.#groupId, generationId: generation, memberId, groupAssignment }),
     );
-    const assignment = MemberAssignment.decode(answer.memberAssignment)?.assignment ?? {};
-    return Object.entries(assignment).flatMap(([topic, partitions]) => partitions.map((partition) => ({ topic, partition })));
+    const share = MemberAssignment.decode(answer.memberAssignment);
+    if (share === null) return noShare;
+    const standbys = JSON.parse(share.userData.toString()) as readonly TopicPartition[];
+    const partitions = Object.entries(share.assignment).flatMap(([topic, of]) => of.map((partition) => ({ topic, partition })));
+    return { partitions, standbys };
   }
 
   heartbeat(memberId: string, generation: number): Promise<void> {

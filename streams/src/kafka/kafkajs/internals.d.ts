@@ -248,7 +248,7 @@ declare module 'kafkajs/src/consumer/assignerProtocol.js' {
     };
     readonly MemberAssignment: {
       encode(assignment: { version: number; assignment: Readonly<Record<string, readonly number[]>>; userData: Buffer }): Buffer;
-      decode(buffer: Buffer): { readonly assignment: Readonly<Record<string, readonly number[]>> } | null;
+      decode(buffer: Buffer): { readonly assignment: Readonly<Record<string, readonly number[]>>; readonly userData: Buffer } | null;
     };
   };
   export default protocol;

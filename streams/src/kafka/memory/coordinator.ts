@@ -1,7 +1,8 @@
 /* eslint-disable @typescript-eslint/require-await -- the port waits for brokers, this twin need not */
 import { randomUUID } from 'node:crypto';
+import type { Share } from '../assignor.js';
 import type { GroupCoordinator, GroupRefusal } from '../membership.js';
-import type { MembershipOptions, RecordPosition, TopicPartition } from '../port.js';
+import type { MembershipOptions, RecordPosition } from '../port.js';
 import type { MemoryBroker } from './broker.js';
 import { Refused, withMetadata, type Joined, type MemoryGroup } from './group.js';
 
@@ -24,12 +25,8 @@ export class MemoryGroupCoordinator implements GroupCoordinator {
   join(memberId: string, metadata: Buffer): Promise<Joined> {
     return this.#group.join(memberId, metadata, this.#rebalanceTimeoutMs);
   }
-  async sync(
-    memberId: string,
-    generation: number,
-    shares: readonly { memberId: string; partitions: readonly TopicPartition[] }[],
-  ): Promise<readonly TopicPartition[]> {
-    return this.#group.sync(memberId, generation, new Map(shares.map((share) => [share.memberId, share.partitions])));
+  async sync(memberId: string, generation: number, shares: ReadonlyMap<string, Share>): Promise<Share> {
+    return this.#group.sync(memberId, generation, shares);
   }
   async heartbeat(memberId: string, generation: number): Promise<void> {
     this.#group.heartbeat(memberId, generation);

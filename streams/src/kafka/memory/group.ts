@@ -1,12 +1,13 @@
 import { SpoolError } from '@spool/schemas';
+import { noShare, type Share } from '../assignor.js';
 import type { GroupRefusal } from '../membership.js';
-import type { CommittedOffset, RecordPosition, TopicPartition } from '../port.js';
+import type { CommittedOffset, RecordPosition } from '../port.js';
 
 export type Joined = { generation: number; members: readonly { memberId: string; metadata: Buffer }[] | undefined };
 interface Member {
   metadata: Buffer;
   joining: { resolve: (joined: Joined) => void; reject: (error: Error) => void } | undefined;
-  syncing: { resolve: (partitions: readonly TopicPartition[]) => void; reject: (error: Error) => void } | undefined;
+  syncing: { resolve: (share: Share) => void; reject: (error: Error) => void } | undefined;
 }
 
 export class Refused extends Error {
@@ -22,7 +23,7 @@ export class MemoryGroup {
   #generation = 0;
   #rebalancing = false;
   #deadline: NodeJS.Timeout | undefined;
-  #shares: ReadonlyMap<string, readonly TopicPartition[]> | undefined;
+  #shares: ReadonlyMap<string, Share> | undefined;
 
   get inUse(): boolean {
     return this.#members.size > 0 || this.offsets.size > 0;
@@ -43,13 +44,13 @@ export class MemoryGroup {
     });
   }
 
-  sync(memberId: string, generation: number, shares: ReadonlyMap<string, readonly TopicPartition[]>): Promise<readonly TopicPartition[]> {
+  sync(memberId: string, generation: number, shares: ReadonlyMap<string, Share>): Promise<Share> {
     const member = this.#check(memberId, generation);
     if (this.#rebalancing) throw new Refused('rebalancing');
     return new Promise((resolve, reject) => {
       member.syncing = { resolve, reject };
       if (shares.size > 0) this.#shares = shares;
-      if (this.#shares) for (const [id, waiting] of this.#members) waiting.syncing?.resolve(this.#shares.get(id) ?? []);
+      if (this.#shares) for (const [id, waiting] of this.#members) waiting.syncing?.resolve(this.#shares.get(id) ?? noShare);
     });
   }
 
