@@ -3,6 +3,7 @@ import { offset, type ConsumedRecord, type Kafka, type Offset, type TopicPartiti
 import { stage } from '../store/staged.js';
 import { emptyCheckpoint, partitionKey, type Store, type StoreCheckpoint, type Table } from '../store/store.js';
 import { putStreamTime } from './handling.js';
+import { tombstoneRetentionMs } from '../topics/topics.js';
 import { rowsReader, type StoreSpec } from './stores.js';
 import { timersSpec } from './timers.js';
 
@@ -32,6 +33,7 @@ export interface RestoreOptions {
   readonly task: string;
   readonly store: Store;
   readonly changelog: TopicPartition;
+  readonly now: () => number;
   readonly decodeCheckpoint: (value: Buffer) => TaskCheckpoint | Promise<TaskCheckpoint>;
   /** Tables that are kept in the changelog, and come back from it. @default none */
   readonly stores?: readonly StoreSpec[];
@@ -44,6 +46,8 @@ export interface RestoreOptions {
 /** Keys of the changelog that are the engine's: `c/<task>` the checkpoint, `c/<task>/<transactional id>` the claim of one writer. */
 const checkpointPrefix = 'c/';
 const checkpointTable = '$checkpoint';
+/** When the store was last known to have all of the changelog, in milliseconds. */
+const followedRow = 'followed';
 export const claimTable = '$claims';
 export const claimKey = (task: string, id: string): string => `${checkpointPrefix}${task}/${id}`;
 export const checkpointKey = (task: string): string => checkpointPrefix + task;
@@ -107,6 +111,9 @@ function claimant(record: ConsumedRecord, task: string): string | undefined {
 }
 
 export async function restore(options: RestoreOptions): Promise<TaskCheckpoint | undefined> {
+  const followed = options.store.get(checkpointTable, followedRow) as number | undefined;
+  // Rows that were deleted meanwhile would stay, as their tombstones may be gone.
+  if (followed !== undefined && options.now() - followed > tombstoneRetentionMs) options.store.clear(emptyCheckpoint);
   try {
     return await readSources(options);
   } catch (error) {
@@ -152,6 +159,7 @@ async function readSources(options: RestoreOptions): Promise<TaskCheckpoint | un
         staged.commit(moved(store, key, position));
       },
     });
+    putFollowed(table(checkpointTable), options.now());
     staged.commit(moved(store, key, next));
   }
   return storedCheckpoint(store);
@@ -207,6 +215,7 @@ const toStored = (checkpoint: TaskCheckpoint): StoredTaskCheckpoint => ({
 });
 /** Keeps the last checkpoint in the store, for a start that finds nothing new in the changelog. */
 export const putCheckpoint = (table: Table<unknown>, checkpoint: TaskCheckpoint): void => table.put('last', toStored(checkpoint));
+export const putFollowed = (table: Table<unknown>, at: number): void => table.put(followedRow, at);
 export const checkpointTableName = checkpointTable;
 function storedCheckpoint(store: Store): TaskCheckpoint | undefined {
   const row = store.get(checkpointTable, 'last') as StoredTaskCheckpoint | undefined;

@@ -2,7 +2,7 @@ import { toSpoolError } from '@spool/schemas';
 import type { Offset, Reader } from '../kafka/port.js';
 import { stage } from '../store/staged.js';
 import { emptyCheckpoint, partitionKey, type Table } from '../store/store.js';
-import { moved, recordTaker, restore, restoreSources, type RestoreOptions } from './restore.js';
+import { checkpointTableName, moved, putFollowed, recordTaker, restore, restoreSources, type RestoreOptions } from './restore.js';
 import { backOffMs, pause } from './retry.js';
 import type { StandbyCopy } from './work.js';
 
@@ -72,6 +72,7 @@ async function follow(options: StandbyOptions, reader: Reader, signal: AbortSign
         const pending = takers.get(key)!(record);
         if (pending !== undefined) await pending;
       }
+      putFollowed(table(checkpointTableName), options.now());
       staged.commit(moved(store, key, slice.nextOffset));
     }
   }

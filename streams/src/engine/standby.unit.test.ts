@@ -31,6 +31,7 @@ let cluster: MemoryCluster;
 let kafka: Kafka;
 let producer: Producer;
 let folder: string;
+let clock = 0;
 const running = new Map<string, RunningProcessor>();
 const restored: RestoreProgress[] = [];
 const problems: unknown[] = [];
@@ -42,6 +43,7 @@ beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'spool-standby-'));
   restored.length = 0;
   problems.length = 0;
+  clock = Date.now();
   await kafka.admin.ensureTopics([
     { name: 'in', partitions: 2, cleanup: 'delete', retentionMs: -1 },
     { name: 'out', partitions: 2, cleanup: 'delete', retentionMs: -1 },
@@ -65,6 +67,7 @@ async function start(instance: string, standbys = 0, more: Partial<Transactional
     store: openLmdbStore({ path: path(task) }),
     changelog: { topic: 'log', partition: Number(task) },
     stores: [counts as StoreSpec],
+    now: () => clock,
     ...checkpoints,
   });
   const writer = createSharedWriter({ kafka, prefix: `${consumer}.${instance}` });
@@ -79,7 +82,6 @@ async function start(instance: string, standbys = 0, more: Partial<Transactional
         transactionalWork({
           ...shared(task.id),
           generation: task.assignment!.generation,
-          now: Date.now,
           signal: task.signal,
           writer,
           onRestore: (progress) => restored.push(progress),
@@ -226,6 +228,24 @@ it('a task whose disk is lost has its tables back from the changelog', async () 
   expect(sorted(await outputs())).toEqual(rounds(2));
 });
 
+it('a store that has not followed for as long as tombstones are kept is rebuilt', async () => {
+  await start('a');
+  await send();
+  await settled(20);
+  await stop('a');
+  const spoil = openLmdbStore({ path: join(folder, 'a', '0') });
+  spoil.commit(new Map([['counts', new Map([['deleted meanwhile', 1]])]]), spoil.checkpoint);
+  await spoil.close();
+  clock += 25 * 60 * 60 * 1000;
+  await start('a');
+  await send();
+  await settled(40);
+  await stop('a');
+  await using store = openLmdbStore({ path: join(folder, 'a', '0') });
+  expect([...store.range('counts')].every(([, value]) => value === 2)).toBe(true);
+  expect(sorted(await outputs())).toEqual(rounds(2));
+});
+
 it('at least once: a group is repeated when its end is not known, and none is lost', async () => {
   const plain = await kafka.producer();
   let broken = true;
@@ -254,6 +274,7 @@ it('at least once: a group is repeated when its end is not known, and none is lo
 
 it('timers fire on the wall clock though nothing arrives, once, in a transaction of their own', async () => {
   await start('a', 0, {
+    now: Date.now,
     handle: (record, context) => context.schedule({ name: 'due', key: record.key!.toString(), clock: 'wall', at: context.now + 30 }),
     onTimer({ key }, { emit }) {
       emit({ topic: 'out', key, value: Buffer.from('1') });

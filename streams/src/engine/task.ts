@@ -177,6 +177,8 @@ export class Task {
         await this.#sleep();
         continue;
       }
+      // Timers that set themselves again and again leave room for everything else.
+      if (group === emptyGroup) await new Promise((resolve) => setImmediate(resolve));
       const work = this.#process(group);
       this.#idle = work.then(
         () => undefined,

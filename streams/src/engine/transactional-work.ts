@@ -4,7 +4,7 @@ import { offset, type RecordPosition } from '../kafka/port.js';
 import { partitionKey, type Store } from '../store/store.js';
 import { acquire, type Acquired, type AcquireOptions } from './acquire.js';
 import { handling, type HandlingOptions } from './handling.js';
-import { checkpointKey, checkpointTableName, putCheckpoint, type RestoreSource } from './restore.js';
+import { checkpointKey, checkpointTableName, putCheckpoint, putFollowed, type RestoreSource } from './restore.js';
 import type { Group, TaskWork } from './work.js';
 
 export interface TransactionalWorkOptions extends AcquireOptions, HandlingOptions {}
@@ -43,6 +43,7 @@ function running(options: TransactionalWorkOptions, { writer, checkpoint: last, 
       const tookUs = Number((hrtime.bigint() - began) / 1000n);
       for (const [key, at] of next) inputs.set(key, at);
       putCheckpoint(handled.table(checkpointTableName), checkpoint);
+      putFollowed(handled.table(checkpointTableName), options.now());
       for (const callback of callbacks) callback({ positions, tookUs });
       handled.commit(written(store, restored, positions));
     } catch (error) {

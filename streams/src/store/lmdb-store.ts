@@ -1,8 +1,9 @@
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SpoolError } from '@spool/schemas';
 import { open, type Database, type RootDatabase } from 'lmdb';
 import { offset, type Offset } from '../kafka/port.js';
+import { markOpened, whyDamaged, type Opening } from './openings.js';
 import { emptyCheckpoint, type RangeOptions, type Store, type StoreCheckpoint, type StoredReplay } from './store.js';
 
 /**
@@ -32,7 +33,7 @@ interface StoredCheckpoint {
 }
 
 export function openLmdbStore({ path, codeVersion = '1', onRebuild }: LmdbStoreOptions): Store {
-  const unusable = whyUnusable(path, codeVersion);
+  const unusable = whyUnusable(path, codeVersion) ?? whyDamaged(path);
   if (unusable !== undefined) {
     onRebuild?.(unusable);
     rmSync(path, { recursive: true, force: true });
@@ -44,6 +45,9 @@ const versionFile = 'code-version';
 /** At the start of each of LMDB's two meta pages, behind the page's own header. */
 const lmdbMagic = 0xbeefc0de;
 const magicOffset = 24;
+/** In a meta page: behind the map's address and size, and the two roots. */
+const lastPageOffset = 144;
+const pageSize = 4096;
 
 /** Found out before LMDB maps the file: on one that is not its own it ends the process. */
 function whyUnusable(path: string, codeVersion: string): string | undefined {
@@ -55,17 +59,25 @@ function whyUnusable(path: string, codeVersion: string): string | undefined {
   const handle = openSync(file, 'r');
   try {
     const read = readSync(handle, header, 0, header.length, 0);
-    if (read === header.length && header.readUInt32LE(magicOffset) === lmdbMagic) return undefined;
-    return `${file} is not an LMDB file`;
+    if (read !== header.length || header.readUInt32LE(magicOffset) !== lmdbMagic) return `${file} is not an LMDB file`;
+    // Reading beyond the end of a file that was cut would end the process.
+    const lastPage = Math.max(lastPageOf(handle, 0), lastPageOf(handle, pageSize));
+    return fstatSync(handle).size < (lastPage + 1) * pageSize ? `${file} was cut` : undefined;
   } finally {
     closeSync(handle);
   }
 }
 
+/** The pages that a meta page counts; the one with the later transaction is in force, and pages are never given back. */
+function lastPageOf(handle: number, at: number): number {
+  const page = Buffer.alloc(8);
+  return readSync(handle, page, 0, 8, at + lastPageOffset) === 8 ? Number(page.readBigUInt64LE()) : 0;
+}
+
 function openAt(path: string, codeVersion: string): Store {
-  mkdirSync(path, { recursive: true });
+  const opening = markOpened(path);
   writeFileSync(join(path, versionFile), codeVersion);
-  const root: RootDatabase = guarded(path, () => open({ path, maxDbs: 64, noMemInit: true }));
+  const root: RootDatabase = guarded(path, opening, () => open({ path, maxDbs: 64, noMemInit: true, pageSize }));
   const tables = new Map<string, Database<unknown, string>>();
   const table = (name: string): Database<unknown, string> => {
     let database = tables.get(name);
@@ -76,7 +88,7 @@ function openAt(path: string, codeVersion: string): Store {
   const stored = meta.get('checkpoint');
   let checkpoint = stored === undefined ? emptyCheckpoint : fromStored(stored);
   const write = (next: StoreCheckpoint, rows: () => void): void => {
-    guarded(path, () =>
+    guarded(path, opening, () =>
       root.transactionSync(() => {
         rows();
         meta.putSync('checkpoint', toStored(next));
@@ -85,13 +97,17 @@ function openAt(path: string, codeVersion: string): Store {
     checkpoint = next;
   };
   let closing: Promise<void> | undefined;
-  const close = (): Promise<void> => (closing ??= root.flushed.then(() => root.close()));
+  const close = (): Promise<void> => (closing ??= root.flushed.then(() => root.close()).then(() => opening.closed()));
   return {
     get checkpoint() {
       return checkpoint;
     },
-    get: (name, key) => table(name).get(key),
-    range: (name, range) => rows(table(name), range),
+    get: (name, key) => guarded(path, opening, () => table(name).get(key)),
+    *range(name, range) {
+      const found = guarded(path, opening, () => rows(table(name), range)[Symbol.iterator]());
+      for (let row = guarded(path, opening, () => found.next()); row.done !== true; row = guarded(path, opening, () => found.next()))
+        yield row.value;
+    },
     count: (name) => (table(name).getStats() as { entryCount: number }).entryCount,
     commit: (changes, next) =>
       write(next, () => {
@@ -137,14 +153,16 @@ function* rows(
   }
 }
 
-function guarded<T>(path: string, work: () => T): T {
+function guarded<T>(path: string, opening: Opening, work: () => T): T {
   try {
     return work();
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    if (/ENOSPC|No space left|MDB_MAP_FULL/i.test(message)) {
+    // LMDB calls a write that fell short an I/O error.
+    if (/ENOSPC|Input\/output error|No space left|EFBIG|File too large|EDQUOT|quota exceeded|MDB_MAP_FULL/i.test(message)) {
       throw new SpoolError('DISK_FULL', `cannot write the store in ${path}: ${message}`, { cause: error });
     }
+    opening.damaged();
     throw new SpoolError('STORE_CORRUPT', `the store in ${path} cannot be used: ${message}`, { cause: error });
   }
 }

@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, rmSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -154,5 +155,77 @@ describe('an LMDB store', () => {
     await using store = openLmdbStore({ path, onRebuild: (reason) => reasons.push(reason) });
     store.commit(changes({ a: 1 }), at(4));
     expect([store.get('rows', 'a'), reasons.length]).toEqual([1, 1]);
+  });
+
+  const filled = async (rows = 20_000): Promise<string> => {
+    const path = folder();
+    await using store = openLmdbStore({ path });
+    store.commit(
+      changes(Object.fromEntries(Array.from({ length: rows }, (_, index) => [`k${index}`, { n: index, pad: 'x'.repeat(50) }]))),
+      at(4),
+    );
+    await store.close();
+    return path;
+  };
+  const damage = (path: string, byte: number, page: number, pages: number): void => {
+    const file = openSync(join(path, 'data.mdb'), 'r+');
+    writeSync(file, Buffer.alloc(4096 * pages, byte), 0, 4096 * pages, 4096 * page);
+    closeSync(file);
+  };
+
+  it('is thrown away and rebuilt when its file was cut', async () => {
+    const path = await filled();
+    truncateSync(join(path, 'data.mdb'), statSync(join(path, 'data.mdb')).size / 2);
+    const reasons: string[] = [];
+    await using store = openLmdbStore({ path, onRebuild: (reason) => reasons.push(reason) });
+    expect([store.count('rows'), reasons]).toEqual([0, [expect.stringContaining('was cut')]]);
+  });
+
+  it('says so when a page cannot be read, and is rebuilt at the next opening', async () => {
+    const path = await filled();
+    damage(path, 0xa7, Math.floor(statSync(join(path, 'data.mdb')).size / 4096 / 3), 16);
+    const first = openLmdbStore({ path });
+    expect(() => [...first.range('rows')]).toThrow('cannot be used');
+    await first.close();
+    const reasons: string[] = [];
+    await using second = openLmdbStore({ path, onRebuild: (reason) => reasons.push(reason) });
+    expect([second.count('rows'), reasons]).toEqual([0, ['a page of it is damaged']]);
+  });
+
+  it('that ends the process which reads it is found out before it does so for ever; one that was merely killed with it stays', async () => {
+    const reader = `import { openLmdbStore } from ${JSON.stringify(new URL('lmdb-store.js', import.meta.url).href)};
+      const store = openLmdbStore({ path: process.argv[1], onRebuild: (reason) => console.log(reason) });
+      console.log([...store.range('rows')].length);
+      process.kill(process.pid, 'SIGKILL');`;
+    const run = (path: string): string =>
+      spawnSync(process.execPath, ['--input-type=module', '-e', reader, path], { encoding: 'utf8' }).stdout.trim();
+    const [whole, broken] = [await filled(), await filled()];
+    damage(broken, 0, 100, 2);
+    expect([1, 2, 3, 4].map(() => run(whole))).toEqual(['20000', '20000', '20000', '20000']);
+    expect([run(broken), run(broken)]).toEqual(['', '']);
+    expect(run(broken)).toMatch(/^2 processes ended with it, and so did one that read it through \(.*\)\n0$/);
+  });
+
+  it('stops with DISK_FULL when nothing can be written, and holds every commit before it', async () => {
+    const path = folder();
+    // The limit of a process on the size of its files, for a disk that is full.
+    const writer = `import { openLmdbStore } from ${JSON.stringify(new URL('lmdb-store.js', import.meta.url).href)};
+      process.on('SIGXFSZ', () => undefined);
+      const store = openLmdbStore({ path: process.argv[1] });
+      let commits = 0;
+      try {
+        for (;; commits++) {
+          const rows = new Map(Array.from({ length: 500 }, (_, index) => [commits + '/' + index, 'x'.repeat(500)]));
+          store.commit(new Map([['rows', rows]]), store.checkpoint);
+        }
+      } catch (error) {
+        console.log(commits + ' ' + error.code);
+      }`;
+    const script = 'ulimit -f 8192; exec "$0" --input-type=module -e "$1" "$2"';
+    const { stdout } = spawnSync('bash', ['-c', script, process.execPath, writer, path], { encoding: 'utf8' });
+    const [commits, code] = stdout.trim().split(' ', 2);
+    expect([Number(commits) > 2, code]).toEqual([true, 'DISK_FULL']);
+    await using store = openLmdbStore({ path });
+    expect(store.count('rows')).toBe(500 * Number(commits));
   });
 });

@@ -2,6 +2,8 @@ import type { TopicSpec } from '../kafka/port.js';
 
 const day = 24 * 60 * 60 * 1000;
 const minute = 60 * 1000;
+/** How long the tombstones of a compacted topic are there to be read; a store that has not followed for longer may hold rows that are gone. */
+export const tombstoneRetentionMs = day;
 
 export interface TopicOptions {
   /** Prefix with its dot, such as `acme.`, so that tenants share a cluster. @default '' */
@@ -19,7 +21,12 @@ export function topicCatalogue({ namespace = '', partitions = 3 }: TopicOptions 
     topic(name, { partitions: count, cleanup: 'delete', retentionMs: -1, sourceOfTruth: true });
   // Claims and markers must outlive the moment in which another process reads them.
   const compacted = (name: string, count = partitions): TopicSpec =>
-    topic(name, { partitions: count, cleanup: 'compact', retentionMs: -1, config: { 'min.compaction.lag.ms': String(minute) } });
+    topic(name, {
+      partitions: count,
+      cleanup: 'compact',
+      retentionMs: -1,
+      config: { 'min.compaction.lag.ms': String(minute), 'delete.retention.ms': String(tombstoneRetentionMs) },
+    });
   return {
     namespace,
     /** Domain commands, by aggregate id. */
