@@ -228,3 +228,6 @@ function storedCheckpoint(store: Store): TaskCheckpoint | undefined {
     streamTime: row.streamTime,
   };
 }
+
+/** The next offset of each input that a task's store reflects. */
+export const restoredInputs = (store: Store): ReadonlyMap<string, Offset> => storedCheckpoint(store)?.inputs ?? new Map();

@@ -19,6 +19,9 @@ export interface StoreSpec<V = unknown> {
 /** A row of a table with a TTL, as stored: when it was written, and its value. */
 type Aged = readonly [at: number, value: unknown];
 
+/** Of a row as the store has it. */
+export const rowValue = <V>({ ttlMs }: StoreSpec, row: unknown): V => (ttlMs === undefined ? row : (row as Aged)[1]) as V;
+
 /** Rows of declared stores have this prefix in the changelog, then the store, a slash, and their key. */
 const rowPrefix = 's/';
 const rowId = (store: string, key: string): string => `${rowPrefix}${store}/${key}`;
