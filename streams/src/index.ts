@@ -5,10 +5,17 @@ export { openControl, type Control, type ControlOptions, type ControlOrder } fro
 export { localWork, type LocalContext, type LocalWorkOptions } from './engine/local-work.js';
 export { offsetWork, type OffsetWorkOptions } from './engine/offset-work.js';
 export { runProcessor, type ProcessorOptions, type RunningProcessor } from './engine/processor.js';
-export { readToEnd, type ReadToEndOptions, type RestoreProgress, type RestoreSource, type TaskCheckpoint } from './engine/restore.js';
+export {
+  readToEnd,
+  type ReadToEndOptions,
+  type RestoreProgress,
+  type RestoreSource,
+  type TaskCheckpoint,
+  restoredInputs,
+} from './engine/restore.js';
 export { backOffMs } from './engine/retry.js';
 export { handling, type Commit, type Handled, type Handling, type HandlingOptions, type TaskContext } from './engine/handling.js';
-export type { StoreSpec } from './engine/stores.js';
+export { rowValue, type StoreSpec } from './engine/stores.js';
 export type { Timer } from './engine/timers.js';
 export { standbyCopy, type StandbyOptions } from './engine/standby.js';
 export { transactionalWork, type TransactionalWorkOptions } from './engine/transactional-work.js';
@@ -50,9 +57,9 @@ export { partitionOf } from './kafka/partitioner.js';
 export { connectKafka } from './kafka/kafkajs/connect.js';
 export type { KafkaConfig } from './kafka/kafkajs/connection.js';
 
-export { runTopology, type LocalStore, type RunningTopology, type RunTopologyOptions } from './topology/run.js';
+export { runTopology, type LocalStore, type RunningTopology, type RunTopologyOptions, type StoreShare } from './topology/run.js';
 export { topologyDriver, type DriverOptions, type DriverRecord, type TopologyDriver } from './topology/driver.js';
-export { topology, type SourceOptions, type Topology, type TopologyBuilder } from './topology/topology.js';
+export { consumerOf, topology, type SourceOptions, type Topology, type TopologyBuilder } from './topology/topology.js';
 export type { RecordMeta, Serdes, Stream } from './topology/stream.js';
 export type { Table as StreamTable } from './topology/table.js';
 export type { AggregateOptions, Aggregator, Grouped, GroupedTable, WindowedGroup, WindowedTable } from './topology/grouped.js';

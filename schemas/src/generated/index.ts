@@ -18,6 +18,8 @@ import { ReplayProgressSchema } from './replay-progress.js';
 import { ReplySchema } from './reply.js';
 import { SnapshotSchema } from './snapshot.js';
 import { SpanSchema } from './span.js';
+import { StoreQuerySchema } from './store-query.js';
+import { StoreRowsSchema } from './store-rows.js';
 import { TaskCheckpointSchema } from './task-checkpoint.js';
 import { TopicOffsetSchema } from './topic-offset.js';
 
@@ -39,6 +41,8 @@ export { ReplayProgressSchema, type ReplayProgressState, type ReplayPartition, t
 export { ReplySchema, type ReplyOutcome, type EventRef, type ProblemViolation, type Problem, type Reply } from './reply.js';
 export { SnapshotSchema, type Snapshot } from './snapshot.js';
 export { SpanSchema, type MessageKind, type SpanStatus, type ComponentKind, type Span } from './span.js';
+export { StoreQuerySchema, type StoreQueryKind, type StoreQuery } from './store-query.js';
+export { StoreRowsSchema, type StoreRow, type StoreRows } from './store-rows.js';
 export { TaskCheckpointSchema, type TaskCheckpoint } from './task-checkpoint.js';
 export { TopicOffsetSchema, type TopicOffset } from './topic-offset.js';
 
@@ -62,6 +66,8 @@ export const platformSchemas: readonly RecordSchema<unknown>[] = [
   ReplySchema,
   SnapshotSchema,
   SpanSchema,
+  StoreQuerySchema,
+  StoreRowsSchema,
   TaskCheckpointSchema,
   TopicOffsetSchema,
 ];

@@ -1,15 +1,7 @@
 import { createHash } from 'node:crypto';
 import { SnapshotSchema, type Encoder, type Snapshot } from '@spool/schemas';
 import type { Codec } from '@spool/schemas';
-import {
-  offset,
-  type ConsumedRecord,
-  type Offset,
-  type RecordPosition,
-  type Store,
-  type Table,
-  type TaskContext,
-} from '@spool/streams';
+import { offset, type ConsumedRecord, type Offset, type RecordPosition, type Store, type Table, type TaskContext } from '@spool/streams';
 import type { Aggregate } from './aggregate.js';
 import { offsetKey, snapshotPrefix, stateTable, uncoveredTable, type StateRow } from './rows.js';
 

@@ -52,7 +52,8 @@ export function createGateway(options: GatewayOptions): Gateway {
       replyTo,
     });
     if (message.after !== undefined && message.after !== '') headers[afterHeader] = message.after;
-    await producer.send({ topic: message.topic, key: message.key, value: message.value, headers });
+    const { topic, key, value, partition } = message;
+    await producer.send({ topic, key, value, headers, ...(partition === undefined ? {} : { partition }) });
   };
   const deadlineOf = (message: RequestMessage): number => now() + (message.timeoutMs ?? defaultTimeoutMs);
   const request = async (message: RequestMessage): Promise<Reply> => {

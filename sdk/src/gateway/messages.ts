@@ -76,6 +76,8 @@ export interface RequestMessage {
   readonly topic: string;
   /** Chooses the partition; null: any. */
   readonly key: string | null;
+  /** @default by the key */
+  readonly partition?: number;
   readonly type: string;
   readonly id: string;
   readonly value: Buffer;

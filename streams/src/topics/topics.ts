@@ -39,6 +39,8 @@ export function topicCatalogue({ namespace = '', partitions = 3 }: TopicOptions 
     changelog: (consumer: string, count: number): TopicSpec => ({ ...compacted('', count), name: `${consumer}.changelog` }),
     /** Queries to a projection, answered by any of its instances. */
     queries: (projection: string) => deleted(`qry.${projection}`, 5 * minute),
+    /** Requests for rows of a processor's stores; partition i is answered by the owner of task i. */
+    storeQueries: (consumer: string): string => `qry.${consumer}`,
     /** Replies, one fixed partition per waiting process. */
     replies: (pool: string) => deleted(`reply.${pool}`, 5 * minute, 16),
     deadLetters: (consumer: string) => deleted(`dlq.${consumer}`, 30 * day),

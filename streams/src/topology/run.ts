@@ -41,12 +41,25 @@ export interface LocalStore<K, V> {
   readonly positions: ReadonlyMap<string, Offset>;
 }
 
+/** The stores of one part of a topology, as far as its tasks run here. */
+export interface StoreShare {
+  readonly consumer: string;
+  /** Topics; partition i of each belongs to task i. */
+  readonly sources: readonly string[];
+  readonly partitions: number;
+  readonly specs: readonly StoreSpec[];
+  /** The store of one task; undefined when it runs elsewhere. */
+  task(partition: number): Store | undefined;
+}
+
 export interface RunningTopology extends AsyncDisposable {
   status(): readonly ProcessorStatus[];
   /** Resolves when every source has been read to where its end was at the call. */
   caughtUp(signal?: AbortSignal): Promise<void>;
   /** @throws SpoolError INVALID_REQUEST where the topology declares no such store */
   store<K, V>(name: string, key: KeySerde<K>): LocalStore<K, V>;
+  /** The tasks that run here, for whoever answers for them. */
+  readonly shares: readonly StoreShare[];
   readonly dropped: Dropped;
   close(): Promise<void>;
 }
@@ -75,7 +88,14 @@ export async function runTopology(
   }));
   await kafka.admin.ensureTopics(repartitions);
   // 2. a processor for each part
-  const running: { processor: RunningProcessor; stores: ReadonlyMap<string, Store>; compiled: Compiled }[] = [];
+  const running: {
+    processor: RunningProcessor;
+    consumer: string;
+    sources: readonly string[];
+    partitions: number;
+    stores: ReadonlyMap<string, Store>;
+    compiled: Compiled;
+  }[] = [];
   const close = async (): Promise<void> => {
     for (const { processor } of running.splice(0).reverse()) await processor.close();
   };
@@ -91,7 +111,14 @@ export async function runTopology(
         compile(graph, part, { codec: instance.codec, ownTopic, changelog: changelog.name, dropped });
       const stores = new Map<string, Store>();
       const definition = await partProcessor(instance, { consumer, changelog: changelog.name, sources, compiled, stores }, options);
-      running.push({ processor: await instance.run(definition), stores, compiled: await compiled() });
+      running.push({
+        processor: await instance.run(definition),
+        consumer,
+        sources,
+        partitions: counts.get(part)!,
+        stores,
+        compiled: await compiled(),
+      });
     }
   } catch (error) {
     await close();
@@ -109,6 +136,13 @@ export async function runTopology(
       }
       throw new SpoolError('INVALID_REQUEST', `topology ${name} has no store ${of}`);
     },
+    shares: running.map(({ consumer, sources, partitions, stores, compiled }) => ({
+      consumer,
+      sources,
+      partitions,
+      specs: compiled.stores,
+      task: (partition) => stores.get(String(partition)),
+    })),
     dropped,
     close,
     [Symbol.asyncDispose]: close,

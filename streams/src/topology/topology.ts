@@ -1,3 +1,4 @@
+import { SpoolError } from '@spool/schemas';
 import { Graph, type Part, type Source } from './graph.js';
 import type { KeySerde, ValueSerde } from './serde.js';
 import { streamOf, type Stream } from './stream.js';
@@ -59,6 +60,13 @@ export function topology(name: string, declare: (builder: TopologyBuilder) => vo
 /** The parts that run in tasks of their own, in the order of their first sources. */
 export function partsOf(graph: Graph): readonly Part[] {
   return [...new Set(graph.sources.map(({ node }) => node.part.root))];
+}
+
+/** The consumer whose tasks hold a store. @throws SpoolError INVALID_REQUEST where the topology declares no such store */
+export function consumerOf({ name, graph }: Topology, store: string, namespace: string): string {
+  const part = graph.nodes.find(({ stores }) => stores.some((one) => one.name === store))?.part.root;
+  if (part === undefined) throw new SpoolError('INVALID_REQUEST', `topology ${name} has no store ${store}`);
+  return `${namespace}${name}.${partsOf(graph).indexOf(part)}`;
 }
 
 function describe(graph: Graph): string {
