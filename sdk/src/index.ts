@@ -55,5 +55,3 @@ export {
   type Connection,
   type PlatformSettings,
 } from './settings/settings.js';
-export { serveStores } from './stores/serve.js';
-export { openStoreQueries, type DistributedStore, type Found, type StoreAskOptions, type StoreOptions } from './stores/ask.js';

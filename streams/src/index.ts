@@ -56,15 +56,3 @@ export type { BrokenCommit, MemoryOptions } from './kafka/memory/broker.js';
 export { partitionOf } from './kafka/partitioner.js';
 export { connectKafka } from './kafka/kafkajs/connect.js';
 export type { KafkaConfig } from './kafka/kafkajs/connection.js';
-
-export { runTopology, type LocalStore, type RunningTopology, type RunTopologyOptions, type StoreShare } from './topology/run.js';
-export { topologyDriver, type DriverOptions, type DriverRecord, type TopologyDriver } from './topology/driver.js';
-export { consumerOf, topology, type SourceOptions, type Topology, type TopologyBuilder } from './topology/topology.js';
-export type { RecordMeta, Serdes, Stream } from './topology/stream.js';
-export type { Table as StreamTable } from './topology/table.js';
-export type { AggregateOptions, Aggregator, Grouped, GroupedTable, WindowedGroup, WindowedTable } from './topology/grouped.js';
-export type { Processor, ProcessorContext, StateStore, StoreOptions } from './topology/processor.js';
-export type { Dropped } from './topology/graph.js';
-export { hopping, tumbling, windowRows, type WindowOptions, type Windows } from './topology/windows.js';
-export * as serde from './topology/serde.js';
-export type { KeySerde, SchemaSerde, Serde, ValueSerde, Windowed } from './topology/serde.js';
