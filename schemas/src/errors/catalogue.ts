@@ -220,6 +220,12 @@ export const catalogue = {
     remedy: 'Free space on the volume the detail names; nothing acknowledged is lost.',
   },
   UNKNOWN_CONSUMER: { status: 404, retryable: 'never', title: 'No such consumer', remedy: 'GET /api/v1/consumers lists the consumers.' },
+  ORDER_REFUSED: {
+    status: 409,
+    retryable: 'never',
+    title: 'The consumer refused the order',
+    remedy: 'Read the detail; this consumer, as it is now, cannot do it.',
+  },
   REPLAY_RUNNING: {
     status: 409,
     retryable: 'backoff',

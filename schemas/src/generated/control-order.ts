@@ -3,7 +3,7 @@ import type { RecordSchema } from '../avro/schema.js';
 import type { TopicOffset } from './topic-offset.js';
 
 /** What to do; a reader that does not know it does nothing. */
-export type ControlAction = 'pause' | 'resume' | 'rewind' | 'drain' | 'rate' | 'step' | 'cancel' | 'unknown';
+export type ControlAction = 'pause' | 'resume' | 'rewind' | 'drain' | 'rate' | 'step' | 'cancel' | 'seek' | 'reset' | 'retry' | 'discard' | 'unknown';
 
 /** An order to a processor. */
 export interface ControlOrder {
@@ -15,7 +15,7 @@ export interface ControlOrder {
   readonly action: ControlAction;
   /** Replay that the order belongs to; null when none. */
   readonly replayId: string | null;
-  /** Where to begin, for rewind: next offset of each partition. */
+  /** Where to begin, for rewind, seek and reset: next offset of each partition; a partition that is not named stays where it is. */
   readonly positions: readonly TopicOffset[];
   /** Where the replay ends, for rewind: the first offset that is live again. */
   readonly targets: readonly TopicOffset[];
@@ -25,6 +25,12 @@ export interface ControlOrder {
   readonly resetState: boolean;
   /** For step: how many records; null for one. */
   readonly records: number | null;
+  /** For retry and discard: the key whose parked records are meant; null for all, or where a letter is named. */
+  readonly key: Buffer | null;
+  /** For retry and discard: the place that one parked record was read from. */
+  readonly letter: TopicOffset | null;
+  /** For retry: handled in the place of the value of the first record. */
+  readonly value: Buffer | null;
   /** Why, in the words of the actor. */
   readonly reason: string;
   /** Who ordered it. */
@@ -65,6 +71,10 @@ export const ControlOrderSchema: RecordSchema<ControlOrder> = {
             "rate",
             "step",
             "cancel",
+            "seek",
+            "reset",
+            "retry",
+            "discard",
             "unknown"
           ],
           "default": "unknown"
@@ -108,7 +118,7 @@ export const ControlOrderSchema: RecordSchema<ControlOrder> = {
             ]
           }
         },
-        "doc": "Where to begin, for rewind: next offset of each partition.",
+        "doc": "Where to begin, for rewind, seek and reset: next offset of each partition; a partition that is not named stays where it is.",
         "default": []
       },
       {
@@ -142,6 +152,33 @@ export const ControlOrderSchema: RecordSchema<ControlOrder> = {
           "int"
         ],
         "doc": "For step: how many records; null for one.",
+        "default": null
+      },
+      {
+        "name": "key",
+        "type": [
+          "null",
+          "bytes"
+        ],
+        "doc": "For retry and discard: the key whose parked records are meant; null for all, or where a letter is named.",
+        "default": null
+      },
+      {
+        "name": "letter",
+        "type": [
+          "null",
+          "spool.TopicOffset"
+        ],
+        "doc": "For retry and discard: the place that one parked record was read from.",
+        "default": null
+      },
+      {
+        "name": "value",
+        "type": [
+          "null",
+          "bytes"
+        ],
+        "doc": "For retry: handled in the place of the value of the first record.",
         "default": null
       },
       {

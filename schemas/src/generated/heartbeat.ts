@@ -7,6 +7,18 @@ export type InstanceHealth = 'starting' | 'up' | 'degraded' | 'draining' | 'stop
 /** What the processor is doing. */
 export type ProcessorState = 'starting' | 'restoring' | 'running' | 'paused' | 'replaying' | 'failed' | 'stopped' | 'unknown';
 
+/** What one of the last orders came to, where there is more to say than that it was applied. */
+export interface OrderAnswer {
+  /** Offset of the order in its partition of the control topic. */
+  readonly order: number;
+  /** Why it was refused; null when it was applied. */
+  readonly refused: string | null;
+  /** Dead letters that it resolved. */
+  readonly records: number;
+  /** Why the record at which a retry stopped failed again; null when none did. */
+  readonly failed: string | null;
+}
+
 /** Progress in one partition. */
 export interface PartitionStatus {
   /** Topic. */
@@ -27,8 +39,16 @@ export interface ProcessorStatus {
   readonly consumer: string;
   /** What the processor is doing. */
   readonly state: ProcessorState;
-  /** Offset of the last control order applied; -1 for none. */
+  /** Offset of the last control order that every task has dealt with; -1 for none. */
   readonly epoch: number;
+  /** Held by an order. */
+  readonly paused: boolean;
+  /** Records that it may still handle while it is held. */
+  readonly stepsLeft: number;
+  /** Limit of its rate over all partitions; null for none. */
+  readonly recordsPerSecond: number | null;
+  /** The last orders of which there is more to say. */
+  readonly answers: readonly OrderAnswer[];
   /** Replay under way; null when there is none. */
   readonly replayId: string | null;
   /** Partitions owned. */
@@ -169,8 +189,73 @@ export const HeartbeatSchema: RecordSchema<Heartbeat> = {
               {
                 "name": "epoch",
                 "type": "long",
-                "doc": "Offset of the last control order applied; -1 for none.",
+                "doc": "Offset of the last control order that every task has dealt with; -1 for none.",
                 "default": -1
+              },
+              {
+                "name": "paused",
+                "type": "boolean",
+                "doc": "Held by an order.",
+                "default": false
+              },
+              {
+                "name": "stepsLeft",
+                "type": "int",
+                "doc": "Records that it may still handle while it is held.",
+                "default": 0
+              },
+              {
+                "name": "recordsPerSecond",
+                "type": [
+                  "null",
+                  "double"
+                ],
+                "doc": "Limit of its rate over all partitions; null for none.",
+                "default": null
+              },
+              {
+                "name": "answers",
+                "type": {
+                  "type": "array",
+                  "items": {
+                    "type": "record",
+                    "name": "OrderAnswer",
+                    "doc": "What one of the last orders came to, where there is more to say than that it was applied.",
+                    "fields": [
+                      {
+                        "name": "order",
+                        "type": "long",
+                        "doc": "Offset of the order in its partition of the control topic."
+                      },
+                      {
+                        "name": "refused",
+                        "type": [
+                          "null",
+                          "string"
+                        ],
+                        "doc": "Why it was refused; null when it was applied.",
+                        "default": null
+                      },
+                      {
+                        "name": "records",
+                        "type": "int",
+                        "doc": "Dead letters that it resolved.",
+                        "default": 0
+                      },
+                      {
+                        "name": "failed",
+                        "type": [
+                          "null",
+                          "string"
+                        ],
+                        "doc": "Why the record at which a retry stopped failed again; null when none did.",
+                        "default": null
+                      }
+                    ]
+                  }
+                },
+                "doc": "The last orders of which there is more to say.",
+                "default": []
               },
               {
                 "name": "replayId",

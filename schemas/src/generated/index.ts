@@ -32,7 +32,7 @@ export { CommandOutcomesSchema, type CommandOutcomes } from './command-outcomes.
 export { ControlOrderSchema, type ControlAction, type ControlOrder } from './control-order.js';
 export { FoldReplySchema, type FoldReply } from './fold-reply.js';
 export { FoldRequestSchema, type FoldEvent, type FoldRequest } from './fold-request.js';
-export { HeartbeatSchema, type InstanceHealth, type ProcessorState, type PartitionStatus, type ProcessorStatus, type Heartbeat } from './heartbeat.js';
+export { HeartbeatSchema, type InstanceHealth, type ProcessorState, type OrderAnswer, type PartitionStatus, type ProcessorStatus, type Heartbeat } from './heartbeat.js';
 export { InstanceRowSchema, type InstanceState, type InstanceRow } from './instance-row.js';
 export { LagSchema, type Lag } from './lag.js';
 export { MetricSchema, type Metric } from './metric.js';

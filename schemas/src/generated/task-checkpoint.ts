@@ -14,6 +14,8 @@ export interface TaskCheckpoint {
   readonly inputs: readonly TopicOffset[];
   /** Event offset below which every aggregate is covered by a snapshot; null before the first. */
   readonly covered: number | null;
+  /** Offset of the last control order whose effect is in it; -1 for none. */
+  readonly epoch: number;
   /** Version of the code whose snapshots cover the events; another version restores from the first event. */
   readonly codeVersion: string;
   /** The highest record timestamp that the task had seen, milliseconds since the epoch; -1 before the first. */
@@ -84,6 +86,12 @@ export const TaskCheckpointSchema: RecordSchema<TaskCheckpoint> = {
         ],
         "doc": "Event offset below which every aggregate is covered by a snapshot; null before the first.",
         "default": null
+      },
+      {
+        "name": "epoch",
+        "type": "long",
+        "doc": "Offset of the last control order whose effect is in it; -1 for none.",
+        "default": -1
       },
       {
         "name": "codeVersion",

@@ -71,6 +71,7 @@ export function aggregateHost(options: AggregateHostOptions): ProcessorDefinitio
     sources: [topics.commands(aggregate.name).name],
     assignment: 'group',
     startAt: 'earliest',
+    fixed: `${aggregate.name} decides each command once: its position is not moved by orders, and a state is corrected by commands`,
     open: (task) => openTask(options, task, writer),
     ...(writer === undefined ? {} : { close: writer.close }),
   };
@@ -107,12 +108,14 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
   });
   /** Of the group under way; ids of one that was given up do no harm, they are looked at once more. */
   const touched = new Set<string>();
-  let sequence = 0n;
+  let sequence = '';
 
   // 2. One command: expired, repeated, in conflict, or decided.
   const handle = (record: ConsumedRecord, tx: TaskContext): void | Promise<void> => {
     const began = hrtime.bigint();
-    sequence = record.offset;
+    // One that was parked is decided with the offset that it had, in a group of another time.
+    const letter = record.headers['dlq-letter'];
+    sequence = letter === undefined ? record.offset.toString() : `d${letter.toString()}`;
     const meta = readMeta(record.headers);
     const { id: commandId, type } = meta;
     if (commandId === undefined || type === undefined || record.key === null || record.value === null) {
@@ -275,6 +278,7 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
   return transactionalWork({
     kafka: instance.kafka,
     consumer,
+    deadLetterTopic: topics.deadLetters(consumer).name,
     task: task.id,
     generation,
     now,

@@ -7,7 +7,7 @@ export interface Outcomes {
   get(commandId: string, context: TaskContext): CommandOutcome | undefined;
   put(outcome: CommandOutcome, context: TaskContext): void;
   /** Last in the group. @param sequence tells this group's records from all others of the partition */
-  emit(sequence: bigint, context: TaskContext): void;
+  emit(sequence: string, context: TaskContext): void;
 }
 
 export interface OutcomesOptions {

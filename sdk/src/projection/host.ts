@@ -40,7 +40,7 @@ export function hostQueries(options: QueryHostOptions): Promise<RunningProcessor
       offsetWork({
         consumer: options.consumer,
         kafka: instance.kafka,
-        partitions: task.partitions,
+        task,
         now: instance.now,
         handle: (record) => answerOne(options, record),
       }),

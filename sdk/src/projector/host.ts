@@ -51,6 +51,9 @@ export async function hostProjector(instance: Instance, bundle: string, projecto
         consumer,
         store: opened,
         deadLetters: instance.producer,
+        deadLetterTopic: instance.topics.deadLetters(consumer).name,
+        owner: instance.id,
+        kafka: instance.kafka,
         now: instance.now,
         handle(record, context) {
           began = hrtime.bigint();

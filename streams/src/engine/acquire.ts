@@ -1,8 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SpoolError } from '@spool/schemas';
-import type { Kafka, Offset, Producer } from '../kafka/port.js';
+import type { Kafka, Producer } from '../kafka/port.js';
 import { partitionKey } from '../store/store.js';
-import { claimKey, claimTable, restore, restoreSources, type RestoreOptions, type RestoreSource, type TaskCheckpoint } from './restore.js';
+import {
+  claimKey,
+  claimTable,
+  noCheckpoint,
+  restore,
+  restoreSources,
+  type RestoreOptions,
+  type RestoreSource,
+  type TaskCheckpoint,
+} from './restore.js';
 import type { SharedWriter, Writer } from './writer.js';
 
 export interface AcquireOptions extends RestoreOptions {
@@ -106,8 +115,8 @@ async function claim(options: AcquireOptions, shared: SharedWriter, writer: Writ
     // Somebody's open transaction lies before the claim: until it is decided, what it holds is not known.
     else if (claimed) await sleep(openTransactionMs);
     else {
-      const { inputs, covered, streamTime } = checkpoint ?? { inputs: new Map<string, Offset>(), covered: null, streamTime: -1 };
-      const value = options.encodeCheckpoint({ owner: writer.id, generation, inputs, covered, streamTime });
+      const { inputs, covered, streamTime, epoch } = checkpoint ?? noCheckpoint;
+      const value = options.encodeCheckpoint({ owner: writer.id, generation, inputs, covered, streamTime, epoch });
       const taken = [...claims.keys()].map((id) => ({ ...changelog, key: claimKey(task, id), value: null }));
       await writer.commit([{ ...changelog, key: claimKey(task, writer.id), value }, ...taken]);
       claimed = true;

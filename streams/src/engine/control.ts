@@ -1,11 +1,16 @@
-import type { ConsumedRecord, Kafka, Offset } from '../kafka/port.js';
+import type { ConsumedRecord, Kafka, Offset, RecordPosition } from '../kafka/port.js';
 import { tailTopic } from '../table/tail.js';
+
+/** Which parked records are meant: those of a key, one by the place that it was read from, or all. */
+export type LetterChoice = { readonly key: Buffer } | { readonly letter: RecordPosition } | 'all';
 
 /** What the `control` topic orders of a consumer; `epoch` is the offset of the order, so orders of one consumer are in order. */
 export type ControlOrder = { readonly consumer: string; readonly epoch: bigint } & (
   | { readonly action: 'pause' }
   | { readonly action: 'resume' }
+  /** Not kept: whoever starts later does not step. */
   | { readonly action: 'step'; readonly records: number }
+  /** Over all partitions; `undefined` lifts the limit. */
   | { readonly action: 'rate'; readonly recordsPerSecond: number | undefined }
   | { readonly action: 'cancel'; readonly replayId: string }
   | {
@@ -15,6 +20,11 @@ export type ControlOrder = { readonly consumer: string; readonly epoch: bigint }
       readonly targets: ReadonlyMap<string, Offset>;
       readonly reset: boolean;
     }
+  /** Goes on at `starts`; `reset` empties the store with it. */
+  | { readonly action: 'seek'; readonly starts: ReadonlyMap<string, Offset>; readonly reset: boolean }
+  /** Handles parked records again, in order; `value` takes the place of the first one's. */
+  | { readonly action: 'retry'; readonly letters: LetterChoice; readonly value: Buffer | undefined }
+  | { readonly action: 'discard'; readonly letters: LetterChoice }
 );
 
 export interface Control extends AsyncDisposable {
@@ -42,9 +52,7 @@ export async function openControl(options: ControlOptions): Promise<Control> {
     async onRecord(record) {
       const order = await options.decode(record);
       if (order === undefined) return;
-      const known = orders.get(order.consumer);
-      if (known === undefined) orders.set(order.consumer, [order]);
-      else known.push(order);
+      if (order.action !== 'step') orders.set(order.consumer, [...(orders.get(order.consumer) ?? []), order]);
       for (const apply of followers.get(order.consumer) ?? []) apply(order);
     },
   });

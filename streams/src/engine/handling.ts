@@ -3,8 +3,23 @@ import { toSpoolError } from '@spool/schemas';
 import type { ConsumedRecord, Offset, ProducerRecord, RecordPosition, TopicPartition } from '../kafka/port.js';
 import { stage } from '../store/staged.js';
 import type { Store, StoreCheckpoint, Table } from '../store/store.js';
-import { countParked, deadLetter, deadTimer, isParked, isTransient, parkedTable, toTransient } from './parking.js';
+import type { Letter } from './letters.js';
+import {
+  deadLetter,
+  deadTimer,
+  isParked,
+  isTransient,
+  laneOf,
+  notePark,
+  parkedSpec,
+  parkedTable,
+  toTransient,
+  type Parked,
+  type ParkingOptions,
+} from './parking.js';
+import type { Batch, BatchResult } from './settling.js';
 import { checkStores, Stores, type StoreSpec } from './stores.js';
+import { putStreamTime, storedStreamTime } from './stream-time.js';
 import { Timers, timersSpec, type Timer } from './timers.js';
 
 /** What a handler works with. Everything it does belongs to the group of records under way: all of it happens, or nothing. */
@@ -29,8 +44,7 @@ export interface Commit {
   readonly tookUs: number;
 }
 
-export interface HandlingOptions {
-  readonly consumer: string;
+export interface HandlingOptions extends ParkingOptions {
   readonly store: Store;
   /** Tables that are kept in the changelog. @default none */
   readonly stores?: readonly StoreSpec[];
@@ -50,6 +64,8 @@ export interface Handled {
   readonly callbacks: readonly ((commit: Commit) => void)[];
   readonly covered: Offset | null;
   readonly streamTime: number;
+  /** Lanes that were parked with it, and which of the outputs is their first letter. */
+  readonly begun: ReadonlyMap<string, number>;
   /** Neither records nor timers did anything. */
   readonly idle: boolean;
 }
@@ -60,6 +76,13 @@ export interface Handling {
   table<V>(name: string): Table<V>;
   /** @param parkAll the group's records go to the dead letters with this cause. @throws SpoolError `backoff`: nothing has happened, try again */
   run(records: readonly ConsumedRecord[], parkAll?: SpoolError): Promise<Handled>;
+  /** As `run`, for parked records: a lane goes on to its first failure. Markers are the caller's. @throws as `run` */
+  settle(batch: Batch): Promise<{ readonly made: Handled; readonly result: BatchResult }>;
+  /**
+   * Deletes rows of the handler's tables, timers among them, and forgets stream time. As durable as a run: with `commit`. A big store
+   * takes several. @returns what goes to the changelog, and whether this was the last of it
+   */
+  clear(): { readonly outputs: ProducerRecord[]; readonly last: boolean };
   /** Keeps what the last run did. */
   commit(checkpoint: StoreCheckpoint): void;
   /** Forgets what the last run did. */
@@ -68,28 +91,25 @@ export interface Handling {
   readonly nextTimer: number | undefined;
 }
 
-/** Where a task's stream time stands in its store. */
-const taskTable = '$task';
-const streamTimeRow = 'streamTime';
-export const putStreamTime = (table: <V>(name: string) => Table<V>, at: number): void => table<number>(taskTable).put(streamTimeRow, at);
-
 /** Timers and expired rows in one group, so that a crowd of them does not hold up the records. */
 const maxDue = 2000;
+/** Rows that go in one transaction when a store is emptied. */
+const maxCleared = 10_000;
 
 /** @param changelog where the changes of declared stores go; without one they are local, as all other tables */
 export function handling(options: HandlingOptions, changelog?: TopicPartition): Handling {
   const { store, consumer, onTimer, onExpired } = options;
-  const specs = [...(options.stores ?? []), timersSpec];
+  const specs = [...(options.stores ?? []), timersSpec, parkedSpec];
   checkStores(consumer, specs);
   const staged = stage(store);
   let now = options.now();
   const stores = new Stores(specs, staged, store, () => now);
   const timers = new Timers(staged, store);
-  const parked = staged.table<number>(parkedTable);
-  const storedStreamTime = (): number => (store.get(taskTable, streamTimeRow) as number | undefined) ?? -1;
-  let streamTime = storedStreamTime();
+  const parked = staged.table<Parked>(parkedTable);
+  let streamTime = storedStreamTime(store);
   let outputs: ProducerRecord[] = [];
   let callbacks: ((commit: Commit) => void)[] = [];
+  let begun = new Map<string, number>();
 
   const shared: TaskContext = {
     table: (name) => stores.table(name),
@@ -128,8 +148,10 @@ export function handling(options: HandlingOptions, changelog?: TopicPartition): 
     }
   };
   const park = (record: ConsumedRecord, cause: SpoolError | 'follows'): void => {
-    outputs.push(deadLetter(consumer, record, cause, now));
-    countParked(parked, record);
+    const noted = notePark(parked, record);
+    if (noted === 'again') return;
+    if (noted === 'first') begun.set(laneOf(record), outputs.length);
+    outputs.push(deadLetter(options, record, cause, now));
   };
   const fire = async (clock: Timer['clock'], at: number): Promise<boolean> => {
     let fired = false;
@@ -139,7 +161,7 @@ export function handling(options: HandlingOptions, changelog?: TopicPartition): 
       fired = true;
       const pending = attempt(
         () => onTimer?.(timer, context),
-        (cause) => outputs.push(deadTimer(consumer, timer, cause, now)),
+        (cause) => outputs.push(deadTimer(options, changelog?.partition, timer, cause, now)),
       );
       if (pending !== undefined) await pending;
     }
@@ -158,13 +180,14 @@ export function handling(options: HandlingOptions, changelog?: TopicPartition): 
   const forget = (): void => {
     outputs = [];
     callbacks = [];
+    begun = new Map();
   };
   const discard = (): void => {
     forget();
     staged.discard();
     stores.settle(true);
     timers.settle(true);
-    streamTime = storedStreamTime();
+    streamTime = storedStreamTime(store);
   };
 
   const run = async (records: readonly ConsumedRecord[], parkAll?: SpoolError): Promise<Handled> => {
@@ -187,24 +210,73 @@ export function handling(options: HandlingOptions, changelog?: TopicPartition): 
       }
       if ((timers.next('stream') ?? Number.POSITIVE_INFINITY) <= streamTime && (await fire('stream', streamTime))) fired = true;
     }
+    return finish(before, records.length === 0 && !fired);
+  };
+  /** What goes with every group. */
+  const finish = (before: number, idle: boolean): Handled => {
     if (streamTime !== before) putStreamTime((name) => staged.table(name), streamTime);
-    // 3. what goes with every group
-    const idle = records.length === 0 && !fired;
     const covered = idle ? null : (options.beforeCommit?.(context) ?? null);
     if (changelog !== undefined) for (const change of stores.changes(changelog)) outputs.push(change);
-    return { outputs, callbacks, covered, streamTime, idle };
+    return { outputs, callbacks, covered, streamTime, begun, idle };
+  };
+
+  const again = ({ record, timer }: Letter): void | Promise<void> => {
+    if (timer !== undefined) return onTimer?.(timer, context);
+    if (record!.timestamp > streamTime) streamTime = record!.timestamp;
+    return options.handle(record!, context);
+  };
+  const settle = async ({ letters, action, left }: Batch): Promise<{ made: Handled; result: BatchResult }> => {
+    forget();
+    context = Object.create(shared) as TaskContext;
+    now = options.now();
+    const before = streamTime;
+    const failed = new Map<string, SpoolError>();
+    const settled: Letter[] = [];
+    const remain = new Map(left);
+    for (const letter of letters) {
+      const { lane } = letter;
+      if (!failed.has(lane) && action === 'retry') {
+        const pending = attempt(
+          () => again(letter),
+          (cause) => failed.set(lane, cause),
+        );
+        if (pending !== undefined) await pending;
+      }
+      if (failed.has(lane)) remain.set(lane, (remain.get(lane) ?? 0) + 1);
+      else settled.push(letter);
+    }
+    if ((timers.next('stream') ?? Number.POSITIVE_INFINITY) <= streamTime) await fire('stream', streamTime);
+    for (const { lane, last } of settled) {
+      const row = parked.get(lane);
+      if (row === undefined) continue;
+      const count = remain.get(lane) ?? 0;
+      // What is discarded out of the middle leaves those before it where they are.
+      if (count > 0) parked.put(lane, action === 'retry' ? { ...row, count, from: String(last + 1n) } : { ...row, count });
+      else parked.delete(lane);
+    }
+    return { made: finish(before, false), result: { settled, failed } };
+  };
+  /** What fails for the moment leaves nothing behind. */
+  const orNothing = async <T>(work: Promise<T>): Promise<T> => {
+    try {
+      return await work;
+    } catch (error) {
+      discard();
+      throw error;
+    }
   };
 
   return {
     table: (name) => staged.table(name),
-    async run(records, parkAll) {
-      try {
-        return await run(records, parkAll);
-      } catch (error) {
-        discard();
-        throw error;
-      }
+    clear() {
+      forget();
+      const last = stores.clear(maxCleared) < maxCleared;
+      streamTime = -1;
+      putStreamTime((name) => staged.table(name), streamTime);
+      return { outputs: changelog === undefined ? [] : stores.changes(changelog), last };
     },
+    run: (records, parkAll) => orNothing(run(records, parkAll)),
+    settle: (batch) => orNothing(settle(batch)),
     commit(checkpoint) {
       staged.commit(checkpoint);
       stores.settle(false);

@@ -90,6 +90,7 @@ describe('declared stores', () => {
       'dlq.test b',
       'out a',
       'log s/counts/a',
+      'log s/$parked/kb',
     ]);
   });
 

@@ -1,49 +1,118 @@
-import { toSpoolError } from '@spool/schemas';
-import type { ConsumedRecord, Kafka, Offset, Producer, TopicPartition } from '../kafka/port.js';
-import { partitionKey } from '../store/store.js';
-import { deadLetter, isTransient, toTransient } from './parking.js';
-import type { TaskWork } from './work.js';
+import { SpoolError, toSpoolError } from '@spool/schemas';
+import { offset, type ConsumedRecord, type Kafka, type Offset, type Producer } from '../kafka/port.js';
+import { partitionKey, splitPartitionKey } from '../store/store.js';
+import { Lanes } from './lanes.js';
+import { indexLetters, resolutionOf, type Letter } from './letters.js';
+import { deadLetter, deadLetterTopicOf, isTransient, laneOf, toTransient, type ParkingOptions } from './parking.js';
+import { settleLetters, type Batch, type BatchResult } from './settling.js';
+import type { Seek, Settling, TaskRequest, TaskWork } from './work.js';
 
-export interface OffsetWorkOptions {
-  readonly consumer: string;
+export interface OffsetWorkOptions extends ParkingOptions {
   readonly kafka: Kafka;
-  readonly partitions: readonly TopicPartition[];
+  readonly task: Pick<TaskRequest, 'partitions' | 'membership'>;
   /** Takes what is parked; without it a record that fails for good is dropped, which suits requests that somebody waits for. */
   readonly deadLetters?: Producer;
   readonly now: () => number;
-  /** Records of a group are handled side by side, in order per key. At least once. */
+  /** Called for records of different keys side by side, and in order for those of one key. At least once. */
   readonly handle: (record: ConsumedRecord) => void | Promise<void>;
+  /** How many handlers run at the same time. Few make a slow key delay others; many take memory and sockets. @default `maxInFlight` */
+  readonly concurrency?: number;
+  /** Records taken and not finished. After a crash as many may be handled again. @default 2000 */
+  readonly maxInFlight?: number;
+  /** How long a rebalance or the end waits for the handlers that run; theirs are then handled again by others. Milliseconds. @default 4000 */
+  readonly drainMs?: number;
 }
 
-/** Work that keeps no store: its place is the group's committed offset, which the engine commits about once a second. */
+/**
+ * Work that keeps no store: its place is the group's committed offset, the lowest record that is not finished, which the engine commits about
+ * once a second. The last order that moved it stands in the commit's metadata.
+ */
 export async function offsetWork(options: OffsetWorkOptions): Promise<TaskWork> {
-  const topics = [...new Set(options.partitions.map((partition) => partition.topic))];
-  const committed = await options.kafka.admin.committedOffsets(options.consumer, topics);
+  const { consumer, kafka, task, owner, maxInFlight = 2000, concurrency = maxInFlight, drainMs = 4000 } = options;
+  const owned = new Set(task.partitions.map(partitionKey));
+  const topics = [...new Set(task.partitions.map((partition) => partition.topic))];
+  const committed = (await kafka.admin.committedOffsets(consumer, topics)).filter((at) => owned.has(partitionKey(at)));
   const positions = new Map<string, Offset>(committed.map((at) => [partitionKey(at), at.offset]));
+  // The lowest of its partitions: an order that reached but some of them is obeyed again.
+  const orders = committed.map(({ metadata }) => (/^\d{1,19}$/.test(metadata) ? BigInt(metadata) : -1n));
+  let epoch = orders.length === 0 ? -1n : orders.reduce((lowest, order) => (order < lowest ? order : lowest));
 
-  const handleOne = async (record: ConsumedRecord): Promise<void> => {
+  // 1. What is parked already: the dead-letter topic says it.
+  const { deadLetters } = options;
+  const topic = deadLetterTopicOf(options);
+  const numbers = [...new Set(task.partitions.map(({ partition }) => partition))];
+  const letterPartitions = deadLetters === undefined ? [] : numbers.map((partition) => ({ topic, partition }));
+  const parked = new Set<string>();
+  for (const partition of letterPartitions) for (const { lane } of await indexLetters({ kafka, partition, owner })) parked.add(lane);
+
+  // 2. One record: a key with parked records queues behind them.
+  const park = async (record: ConsumedRecord, cause: SpoolError | 'follows'): Promise<void> => {
+    if (deadLetters === undefined) return;
+    await deadLetters.send(deadLetter(options, record, cause, options.now()));
+    if (record.key !== null) parked.add(laneOf(record));
+  };
+  const handle = async (record: ConsumedRecord): Promise<void> => {
+    if (parked.has(laneOf(record))) return park(record, 'follows');
     try {
       const pending = options.handle(record);
       if (pending !== undefined) await pending;
     } catch (thrown) {
-      if (isTransient(thrown)) throw thrown;
-      await options.deadLetters?.send(deadLetter(options.consumer, record, toSpoolError(thrown), options.now()));
+      if (isTransient(thrown)) throw toTransient(thrown);
+      await park(record, toSpoolError(thrown));
     }
+  };
+  const lanes = new Lanes({ concurrency, maxInFlight, drainMs, handle }, positions);
+
+  // 3. Orders. The last one stands beside the position, in the metadata of the commit.
+  const commit = async (next: ReadonlyMap<string, Offset>, order: bigint): Promise<void> => {
+    const commits = [...next].map(([key, at]) => ({ ...splitPartitionKey(key), offset: offset(at), metadata: order.toString() }));
+    if (task.membership === undefined) await kafka.admin.commitOffsets(consumer, commits);
+    else await task.membership.commitOffsets(commits);
+    epoch = order;
+  };
+  /** A marker follows its record's handler: a crash between the two handles it again. */
+  const write = async ({ letters, action, left }: Batch): Promise<BatchResult> => {
+    const settled: Letter[] = [];
+    const failed = new Map<string, SpoolError>();
+    for (const letter of letters) {
+      if (failed.has(letter.lane)) continue;
+      try {
+        if (action === 'retry' && letter.record !== undefined) await options.handle(letter.record);
+        await deadLetters?.send(resolutionOf(topic, letter, action === 'retry' ? 'retried' : 'discarded', options.now()));
+        settled.push(letter);
+      } catch (thrown) {
+        if (isTransient(thrown)) throw toTransient(thrown);
+        failed.set(letter.lane, toSpoolError(thrown));
+      }
+    }
+    for (const { lane } of settled) if ((left.get(lane) ?? 0) === 0 && !failed.has(lane)) parked.delete(lane);
+    return { settled, failed };
+  };
+  const seek = async ({ starts, reset, epoch: order }: Seek): Promise<ReadonlyMap<string, Offset>> => {
+    if (reset) throw new SpoolError('ORDER_REFUSED', `${consumer} keeps no store that could be emptied: use seek`);
+    const next = new Map([...lanes.reached, ...[...starts].filter(([key]) => owned.has(key))]);
+    await commit(next, order);
+    lanes.moveTo(next);
+    return next;
   };
   return {
     positions,
-    epoch: -1n,
-    replay: undefined,
-    async process(group) {
-      const lanes = new Map<string, Promise<void>>();
-      for (const record of group.records) {
-        const lane = record.key?.toString('latin1') ?? `#${record.offset}`;
-        const before = lanes.get(lane);
-        lanes.set(lane, before === undefined ? handleOne(record) : before.then(() => handleOne(record)));
-      }
-      const failed = (await Promise.allSettled(lanes.values())).find((result) => result.status === 'rejected');
-      if (failed !== undefined) throw toTransient(failed.reason);
+    get epoch() {
+      return epoch;
     },
-    close: () => Promise.resolve(),
+    replay: undefined,
+    lanes,
+    process(group) {
+      lanes.accept(group);
+      return Promise.resolve();
+    },
+    seek,
+    ...(deadLetters === undefined
+      ? {}
+      : {
+          settle: (order: Settling) =>
+            settleLetters({ kafka, partitions: letterPartitions, owner, order, write, finish: () => commit(lanes.reached, order.epoch) }),
+        }),
+    close: () => lanes.close(),
   };
 }

@@ -1,12 +1,40 @@
 import { SpoolError, toSpoolError } from '@spool/schemas';
-import type { ConsumedRecord, ProducerRecord } from '../kafka/port.js';
-import type { Table } from '../store/store.js';
+import { offset, type ConsumedRecord, type Offset, type ProducerRecord } from '../kafka/port.js';
+import { partitionKey, type Table } from '../store/store.js';
+import type { StoreSpec } from './stores.js';
 import type { Timer } from './timers.js';
 
-const deadLetterTopic = (consumer: string): string => `dlq.${consumer}`;
+/** Where a consumer parks what it cannot handle. */
+export interface ParkingOptions {
+  readonly consumer: string;
+  /** Has as many partitions as the sources: a letter goes to the partition of the same number. @default `dlq.<consumer>` */
+  readonly deadLetterTopic?: string;
+  /** Names whose letters these are where several instances handle the same records, each for itself. @default nobody's */
+  readonly owner?: string;
+}
+export const deadLetterTopicOf = ({ consumer, deadLetterTopic }: ParkingOptions): string => deadLetterTopic ?? `dlq.${consumer}`;
 
-/** Keys with parked records; later records of these keys are parked behind them, so that order per key is never broken. */
+/** The parked records of one lane. */
+export interface Parked {
+  readonly count: number;
+  /** Letters that lie before it in the dead-letter topic are not of this row; unknown while the first is being written. */
+  readonly from?: string;
+  /** Source partition -> the last offset that is parked: the same record is parked once, though it is read again. */
+  readonly upTo: Readonly<Record<string, string>>;
+}
+
+/** Lanes with parked records; later records of these keys are parked behind them, so that order per key is never broken. */
 export const parkedTable = '$parked';
+/** Kept in the changelog, in the transaction of the letters themselves. */
+export const parkedSpec: StoreSpec = {
+  name: parkedTable,
+  encode: (row) => Buffer.from(JSON.stringify(row)),
+  decode: (bytes) => JSON.parse(bytes.toString()) as Parked,
+};
+
+/** Records of one lane are handled in order; those without a key have one each. */
+export const laneOf = (record: ConsumedRecord): string =>
+  record.key === null ? `#${partitionKey(record)}@${record.offset}` : `k${record.key.toString('latin1')}`;
 
 const transientSystemErrors = new Set(['ECONNREFUSED', 'ECONNRESET', 'ETIMEDOUT', 'EPIPE', 'EAI_AGAIN', 'ENOTFOUND', 'EHOSTUNREACH']);
 
@@ -25,9 +53,10 @@ export function toTransient(thrown: unknown): SpoolError {
 }
 
 /** The record as it came, with the cause in `dlq-*` headers. */
-export function deadLetter(consumer: string, record: ConsumedRecord, cause: SpoolError | 'follows', now: number): ProducerRecord {
+export function deadLetter(options: ParkingOptions, record: ConsumedRecord, cause: SpoolError | 'follows', now: number): ProducerRecord {
   return {
-    topic: deadLetterTopic(consumer),
+    topic: deadLetterTopicOf(options),
+    partition: record.partition,
     key: record.key,
     value: record.value,
     headers: {
@@ -35,38 +64,59 @@ export function deadLetter(consumer: string, record: ConsumedRecord, cause: Spoo
       'dlq-topic': record.topic,
       'dlq-partition': String(record.partition),
       'dlq-offset': record.offset.toString(),
-      ...causeHeaders(consumer, cause === 'follows' ? followsParked : cause, now),
+      'dlq-timestamp': String(record.timestamp),
+      ...causeHeaders(options, cause === 'follows' ? followsParked : cause, now),
     },
   };
 }
 
 /** A timer whose handler failed for good: it has fired, and what it would have done is not done. */
-export const deadTimer = (consumer: string, { name, key, clock, at }: Timer, cause: SpoolError, now: number): ProducerRecord => ({
-  topic: deadLetterTopic(consumer),
+export const deadTimer = (
+  options: ParkingOptions,
+  partition: number | undefined,
+  { name, key, clock, at }: Timer,
+  cause: SpoolError,
+  now: number,
+): ProducerRecord => ({
+  topic: deadLetterTopicOf(options),
+  ...(partition === undefined ? {} : { partition }),
   key,
   value: null,
   headers: {
     'dlq-timer': name,
     'dlq-timer-clock': clock,
     'dlq-timer-at': new Date(at).toISOString(),
-    ...causeHeaders(consumer, cause, now),
+    ...causeHeaders(options, cause, now),
   },
 });
 
 const followsParked = { code: 'FOLLOWS_PARKED', message: 'an earlier record of this key is parked' } as const;
-const causeHeaders = (consumer: string, { code, message }: { code: string; message: string }, now: number): Record<string, string> => ({
+const causeHeaders = (
+  { consumer, owner }: ParkingOptions,
+  { code, message }: { code: string; message: string },
+  now: number,
+): Record<string, string> => ({
   'dlq-consumer': consumer,
+  ...(owner === undefined ? {} : { 'dlq-owner': owner }),
   'dlq-code': code,
   'dlq-message': message.slice(0, 1000),
   'dlq-at': new Date(now).toISOString(),
 });
 
-export function isParked(parked: Table<number>, record: ConsumedRecord): boolean {
-  return record.key !== null && parked.get(record.key.toString('latin1')) !== undefined;
+export function isParked(parked: Table<Parked>, record: ConsumedRecord): boolean {
+  return record.key !== null && parked.get(laneOf(record)) !== undefined;
 }
 
-export function countParked(parked: Table<number>, record: ConsumedRecord): void {
-  if (record.key === null) return;
-  const key = record.key.toString('latin1');
-  parked.put(key, (parked.get(key) ?? 0) + 1);
+/** Notes that a record is parked. @returns whether it is for the first time: one that is read again has its letter already */
+export function notePark(parked: Table<Parked>, record: ConsumedRecord): 'first' | 'next' | 'again' {
+  const lane = laneOf(record);
+  const row = parked.get(lane);
+  const source = partitionKey(record);
+  const last = row?.upTo[source];
+  if (last !== undefined && record.offset <= BigInt(last)) return 'again';
+  parked.put(lane, { ...row, count: (row?.count ?? 0) + 1, upTo: { ...row?.upTo, [source]: record.offset.toString() } });
+  return row === undefined ? 'first' : 'next';
 }
+
+/** The place in the dead-letter topic where the letters of a row begin. */
+export const beginsAt = (row: Parked): Offset => offset(row.from ?? 0);

@@ -2,7 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SpoolError, toSpoolError } from '@spool/schemas';
 import { offset, type Assignment, type Kafka, type Membership, type Offset, type Reader, type TopicPartition } from '../kafka/port.js';
 import { partitionKey } from '../store/store.js';
-import type { ControlOrder } from './control.js';
+import type { Control, ControlOrder } from './control.js';
+import { adviceOf, inForce, joinedAnswers } from './order-status.js';
 import { backOffMs, pause } from './retry.js';
 import { Task } from './task.js';
 import type { ProcessorDefinition, ProcessorState, ProcessorStatus, StandbyCopy } from './work.js';
@@ -11,6 +12,8 @@ export interface ProcessorOptions {
   readonly kafka: Kafka;
   readonly now: () => number;
   readonly log: (level: 'info' | 'warn' | 'error', message: string, fields: Readonly<Record<string, unknown>>) => void;
+  /** Where orders come from; those of the past are in force before the first record is handled. @default by `apply` alone */
+  readonly control?: Pick<Control, 'follow'>;
   /** Called after each group and each change of state. */
   readonly onProgress?: (processor: RunningProcessor) => void;
   /** Tasks whose stores are on this machine; their partitions come back here if they can. @default none */
@@ -46,7 +49,12 @@ class Processor implements RunningProcessor {
   /** Fires when what is being opened is no longer wanted. */
   #assigning: AbortSignal = this.#stop.signal;
   readonly #history: ControlOrder[] = [];
-  readonly #committed = new Map<string, Offset>();
+  readonly #committed = new Map<string, string>();
+  /** How many tasks the partitions make, here and elsewhere. */
+  #taskCount = 1;
+  /** The last order that came. */
+  #ordered = -1n;
+  #unfollow: (() => void) | undefined;
   #membership: Membership | undefined;
   #state: ProcessorState = 'starting';
   #error: SpoolError | undefined;
@@ -69,11 +77,14 @@ class Processor implements RunningProcessor {
 
   async start(): Promise<void> {
     const { definition, options } = this;
+    this.#unfollow = options.control?.follow(definition.consumer, (order) => this.apply(order));
     if (definition.assignment === 'all') {
       const topics = await options.kafka.admin.describeTopics(definition.sources);
       const partitions = topics.flatMap(({ name, partitions: count }) => range(count).map((partition) => ({ topic: name, partition })));
       await this.#open('all', partitions, undefined);
     } else {
+      const topics = await options.kafka.admin.describeTopics(definition.sources);
+      this.#taskCount = Math.max(...topics.map((topic) => topic.partitions));
       this.#membership = await options.kafka.membership({
         groupId: definition.consumer,
         topics: definition.sources,
@@ -100,14 +111,21 @@ class Processor implements RunningProcessor {
 
   status(): ProcessorStatus {
     const tasks = [...this.#tasks.values()];
+    const opening = this.#state === 'starting' || this.#state === 'restoring';
     const error = this.#error ?? tasks.find((task) => task.error !== undefined)?.error;
     const replays = tasks.flatMap((task) => task.replay ?? []);
-    const running = tasks.every((task) => task.paused) && tasks.length > 0 ? 'paused' : 'running';
+    const paused = tasks.length > 0 ? tasks.every((task) => task.paused) : inForce(this.#history).paused;
+    const running = paused ? 'paused' : 'running';
     const active = replays.some((replay) => replay.state === 'running') ? 'replaying' : running;
     return {
       consumer: this.consumer,
       state: this.#state === 'running' ? active : this.#state,
-      epoch: tasks.reduce((highest, task) => (task.epoch > highest ? task.epoch : highest), -1n),
+      // Tasks that are being opened have still to deal with it.
+      epoch: opening ? -1n : tasks.reduce((lowest, task) => (task.applied < lowest ? task.applied : lowest), this.#ordered),
+      answers: joinedAnswers(tasks.flatMap((task) => task.answers)),
+      paused,
+      stepsLeft: tasks.reduce((sum, task) => sum + task.stepsLeft, 0),
+      recordsPerSecond: inForce(this.#history).recordsPerSecond,
       partitions: tasks.flatMap((task) => task.status()),
       standbys: [...this.#standbys.keys()],
       replays,
@@ -116,8 +134,11 @@ class Processor implements RunningProcessor {
   }
 
   apply(order: ControlOrder): void {
-    this.#history.push(order);
-    for (const task of this.#tasks.values()) this.#applyTo(task, order);
+    this.#ordered = order.epoch;
+    // A task that is opened later knows of the step, and does not step.
+    this.#history.push(order.action === 'step' ? { ...order, records: 0 } : order);
+    for (const task of this.#tasks.values()) task.order(order);
+    this.#progress();
   }
 
   async caughtUp(signal?: AbortSignal): Promise<void> {
@@ -141,6 +162,7 @@ class Processor implements RunningProcessor {
 
   async #close(): Promise<void> {
     clearInterval(this.#committer);
+    this.#unfollow?.();
     this.#stop.abort();
     // A group that is tried again and again would never end.
     const quiet = Promise.all([...this.#tasks.values()].map((task) => task.quiesce()));
@@ -255,12 +277,14 @@ class Processor implements RunningProcessor {
       startAt: definition.startAt,
       maxGroupRecords: definition.maxGroupRecords ?? 2000,
       maxBufferedRecords: definition.maxBufferedRecords ?? 10_000,
+      share: 1 / this.#taskCount,
+      fixed: definition.fixed,
       now: this.options.now,
       onFailed: (failed, error) => void this.#reopen(failed, error, partitions),
       onProgress: () => this.#progress(),
     });
     this.#tasks.set(id, task);
-    for (const order of this.#history) this.#applyTo(task, order);
+    for (const order of this.#history) task.order(order);
     task.start();
   }
 
@@ -303,15 +327,6 @@ class Processor implements RunningProcessor {
     return partitions.every((partition) => owned.has(partitionKey(partition)));
   }
 
-  #applyTo(task: Task, order: ControlOrder): void {
-    if (order.action === 'pause') task.pause();
-    else if (order.action === 'resume') task.resume();
-    else if (order.action === 'step') task.step(order.records);
-    else if (order.action === 'rate') task.limit(order.recordsPerSecond);
-    else if (order.action === 'rewind') task.rewind({ ...order, now: this.options.now() });
-    else task.cancelReplay(order.replayId);
-  }
-
   async #closeAll(): Promise<void> {
     const tasks = [...this.#tasks.values()];
     this.#tasks.clear();
@@ -325,14 +340,14 @@ class Processor implements RunningProcessor {
   async #commitAdvice(): Promise<void> {
     if (this.definition.commits === 'work') return;
     const due = [...this.#tasks.values()]
-      .flatMap((task) => task.status())
-      .filter((at) => at.position > 0n && this.#committed.get(partitionKey(at)) !== at.position)
-      .map(({ topic, partition, position }) => ({ topic, partition, offset: offset(position) }));
+      .flatMap((task) => task.status().map((at) => ({ ...at, metadata: task.epoch < 0n ? '' : task.epoch.toString() })))
+      .filter((at) => at.position > 0n && this.#committed.get(partitionKey(at)) !== adviceOf(at))
+      .map(({ topic, partition, position, metadata }) => ({ topic, partition, offset: offset(position), position, metadata }));
     if (due.length === 0) return;
     try {
       if (this.#membership === undefined) await this.options.kafka.admin.commitOffsets(this.consumer, due);
       else await this.#membership.commitOffsets(due);
-      for (const at of due) this.#committed.set(partitionKey(at), at.offset);
+      for (const at of due) this.#committed.set(partitionKey(at), adviceOf(at));
     } catch (thrown) {
       // The next tick commits again; a passed generation has nothing to say any more.
       this.options.log('warn', 'offsets not committed', { consumer: this.consumer, error: toSpoolError(thrown).message });

@@ -2,8 +2,9 @@ import { SpoolError, toSpoolError } from '@spool/schemas';
 import { offset, type ConsumedRecord, type Kafka, type Offset, type TopicPartition } from '../kafka/port.js';
 import { stage } from '../store/staged.js';
 import { emptyCheckpoint, partitionKey, type Store, type StoreCheckpoint, type Table } from '../store/store.js';
-import { putStreamTime } from './handling.js';
+import { putStreamTime } from './stream-time.js';
 import { tombstoneRetentionMs } from '../topics/topics.js';
+import { parkedSpec } from './parking.js';
 import { rowsReader, type StoreSpec } from './stores.js';
 import { timersSpec } from './timers.js';
 
@@ -17,7 +18,11 @@ export interface TaskCheckpoint {
   readonly covered: Offset | null;
   /** The highest record timestamp that the task had seen, in milliseconds; -1 before the first. */
   readonly streamTime: number;
+  /** The last control order whose effect is in it; -1 for none. */
+  readonly epoch: number;
 }
+/** Where a task stands that never committed. */
+export const noCheckpoint: Omit<TaskCheckpoint, 'owner' | 'generation'> = { inputs: new Map(), covered: null, streamTime: -1, epoch: -1 };
 
 export interface RestoreSource {
   readonly partition: TopicPartition;
@@ -126,7 +131,7 @@ export async function restore(options: RestoreOptions): Promise<TaskCheckpoint |
 
 /** With the changelog, whose rows of declared stores need no reader of their own. */
 export function restoreSources({ changelog, restore: declared = [], stores = [] }: RestoreOptions): readonly RestoreSource[] {
-  const rows = rowsReader([...stores, timersSpec]);
+  const rows = rowsReader([...stores, timersSpec, parkedSpec]);
   const isChangelog = ({ partition }: RestoreSource): boolean => partitionKey(partition) === partitionKey(changelog);
   const sources = declared.some(isChangelog)
     ? declared
@@ -205,6 +210,8 @@ interface StoredTaskCheckpoint {
   readonly inputs: Readonly<Record<string, string>>;
   readonly covered: string | null;
   readonly streamTime: number;
+  /** Absent in what an earlier version stored. */
+  readonly epoch?: number;
 }
 const toStored = (checkpoint: TaskCheckpoint): StoredTaskCheckpoint => ({
   owner: checkpoint.owner,
@@ -212,6 +219,7 @@ const toStored = (checkpoint: TaskCheckpoint): StoredTaskCheckpoint => ({
   inputs: Object.fromEntries([...checkpoint.inputs].map(([key, at]) => [key, at.toString()])),
   covered: checkpoint.covered?.toString() ?? null,
   streamTime: checkpoint.streamTime,
+  epoch: checkpoint.epoch,
 });
 /** Keeps the last checkpoint in the store, for a start that finds nothing new in the changelog. */
 export const putCheckpoint = (table: Table<unknown>, checkpoint: TaskCheckpoint): void => table.put('last', toStored(checkpoint));
@@ -226,6 +234,7 @@ function storedCheckpoint(store: Store): TaskCheckpoint | undefined {
     inputs: new Map(Object.entries(row.inputs).map(([key, at]) => [key, offset(at)])),
     covered: row.covered === null ? null : offset(row.covered),
     streamTime: row.streamTime,
+    epoch: row.epoch ?? -1,
   };
 }
 

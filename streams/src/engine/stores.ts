@@ -98,6 +98,20 @@ export class Stores {
     return records;
   }
 
+  /** Deletes rows of every table that is declared or was used, `limit` at the most. @returns how many */
+  clear(limit: number): number {
+    let left = limit;
+    for (const name of new Set([...this.#specs.keys(), ...this.#tables.keys()])) {
+      const rows = this.staged.table(name);
+      for (const [key] of [...rows.range({ limit: left })]) {
+        rows.delete(key);
+        left -= 1;
+      }
+      if (left === 0) break;
+    }
+    return limit - left;
+  }
+
   /** The group under way is durable, or given up. */
   settle(givenUp: boolean): void {
     this.#deadlines.settle(givenUp);

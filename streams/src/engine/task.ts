@@ -1,8 +1,10 @@
-import { toSpoolError, type SpoolError } from '@spool/schemas';
+import { SpoolError, toSpoolError } from '@spool/schemas';
 import { offset, type Offset, type Reader, type Slice, type TopicPartition } from '../kafka/port.js';
 import { partitionKey } from '../store/store.js';
+import type { ControlOrder } from './control.js';
+import { Intake } from './intake.js';
 import { backOffMs, pause } from './retry.js';
-import type { Group, PartitionStatus, ReplayStatus, Rewind, TaskWork } from './work.js';
+import type { Group, OrderAnswer, PartitionStatus, ReplayStatus, TaskWork } from './work.js';
 
 export interface TaskOptions {
   readonly id: string;
@@ -12,37 +14,52 @@ export interface TaskOptions {
   readonly startAt: 'earliest' | 'latest';
   readonly maxGroupRecords: number;
   readonly maxBufferedRecords: number;
+  /** Which part of a rate over all partitions falls to this task. */
+  readonly share: number;
+  /** Why it may not be moved; undefined: it may. */
+  readonly fixed: string | undefined;
   readonly now: () => number;
   /** Called once, when the task cannot go on; it has stopped by then. */
   readonly onFailed: (task: Task, error: SpoolError) => void;
   readonly onProgress: () => void;
 }
 
-type Order = () => void;
 const emptyGroup: Group = { records: [], positions: new Map() };
 const maxSleepMs = 250;
+/** A group that is handled until it passes, or until an order takes it away. */
+interface Attempt {
+  readonly group: Group;
+  /** Allowed by a step: it is handled though the task is paused. */
+  readonly stepped: boolean;
+  failures: number;
+}
+
+/** How many answers are kept to be reported. */
+const maxAnswers = 8;
 
 /** One input partition set and the loop over its groups. Everything that changes it happens between two groups. */
 export class Task {
   readonly id: string;
   readonly partitions: readonly TopicPartition[];
-  error: SpoolError | undefined;
-  #queue: Slice[] = [];
-  #buffered = 0;
-  #held = false;
+  #error: SpoolError | undefined;
   readonly #keys: ReadonlySet<string>;
-  readonly #positions = new Map<string, Offset>();
-  /** Where the next slice has to begin; unknown until the first one where reading starts at an end of the log. */
-  readonly #next = new Map<string, Offset>();
-  readonly #ends = new Map<string, Offset>();
-  readonly #pendingSince = new Map<string, number>();
-  readonly #orders: Order[] = [];
+  readonly #intake: Intake;
+  readonly #orders: ControlOrder[] = [];
   readonly #stop = new AbortController();
+  /** Ends a wait (back-off, rate) when there is an order to obey. */
+  #alarm = new AbortController();
+  /** The group that failed for the moment. */
+  #retry: Attempt | undefined;
+  #applied = -1n;
+  #obeyFailures = 0;
+  #answers: readonly OrderAnswer[] = [];
   #paused = false;
-  #quiesced = false;
+  /** Fires when others may own the partitions: nothing is written until `unquiesce`. */
+  #quiet = new AbortController();
   #recordsPerSecond: number | undefined;
   #steps = 0;
   #wake: (() => void) | undefined;
+  #progressing: NodeJS.Immediate | undefined;
   #idle: Promise<void> = Promise.resolve();
   #loop: Promise<void> | undefined;
 
@@ -50,15 +67,23 @@ export class Task {
     this.id = options.id;
     this.partitions = options.partitions;
     this.#keys = new Set(options.partitions.map(partitionKey));
+    this.#intake = new Intake(options.partitions, options.reader, options.maxBufferedRecords);
   }
 
   start(): void {
-    for (const partition of this.partitions) {
-      const at = this.options.work.positions.get(partitionKey(partition));
-      if (at !== undefined) this.#expect(partitionKey(partition), at);
-      this.options.reader.assign(partition, at ?? this.options.startAt);
-    }
+    this.#intake.open(this.options.work.positions, this.options.startAt);
+    const { lanes } = this.options.work;
+    if (lanes !== undefined) lanes.onProgress = () => this.#progress();
     this.#loop = this.#run();
+  }
+
+  /** Many records may end in one turn: it is told of once. */
+  #progress(): void {
+    this.#progressing ??= setImmediate(() => {
+      this.#progressing = undefined;
+      this.#wake?.();
+      this.options.onProgress();
+    });
   }
 
   owns(partition: TopicPartition): boolean {
@@ -66,68 +91,27 @@ export class Task {
   }
 
   offer(slice: Slice): void {
-    const key = partitionKey(slice);
-    const next = this.#next.get(key);
-    if (next === undefined) this.#expect(key, slice.fromOffset);
-    else if (next !== slice.fromOffset) return;
-    this.#ends.set(key, slice.lastStableOffset);
-    this.#next.set(key, slice.nextOffset);
-    if (slice.nextOffset === slice.fromOffset) return;
-    this.#queue.push(slice);
-    this.#buffered += slice.records.length;
-    const first = slice.records[0];
-    if (first !== undefined && !this.#pendingSince.has(key)) this.#pendingSince.set(key, first.timestamp);
-    if (!this.#held && this.#buffered > this.options.maxBufferedRecords) this.#hold(true);
+    this.#intake.offer(slice);
     this.#wake?.();
   }
 
-  /** Between two groups: the order waits until the one under way is durable. */
-  order(apply: Order): void {
-    this.#orders.push(apply);
+  /** Between two groups: the order waits until the one under way is durable, and does not wait for one that fails again and again. */
+  order(order: ControlOrder): void {
+    this.#orders.push(order);
+    this.#alarm.abort();
+    this.#alarm = new AbortController();
     this.#wake?.();
-  }
-  pause(): void {
-    this.order(() => (this.#paused = true));
-  }
-  resume(): void {
-    this.order(() => (this.#paused = false));
-  }
-  /** While paused: handles so many records more. */
-  step(records: number): void {
-    this.order(() => (this.#steps += records));
-  }
-  limit(recordsPerSecond: number | undefined): void {
-    this.order(() => (this.#recordsPerSecond = recordsPerSecond));
-  }
-  rewind(rewind: Rewind): void {
-    this.order(() => {
-      if (rewind.epoch <= this.options.work.epoch) return;
-      this.options.work.rewind?.(rewind);
-      this.#drop();
-      for (const partition of this.partitions) {
-        const start = rewind.starts.get(partitionKey(partition));
-        if (start === undefined) continue;
-        this.#expect(partitionKey(partition), start);
-        this.options.reader.assign(partition, start);
-      }
-      this.#paused = false;
-      this.options.onProgress();
-    });
-  }
-  cancelReplay(replayId: string): void {
-    this.order(() => {
-      this.options.work.cancelReplay?.(replayId);
-      this.options.onProgress();
-    });
   }
 
   /** Ends when the group under way is durable; nothing starts after it until `unquiesce`. */
   async quiesce(): Promise<void> {
-    this.#quiesced = true;
+    this.#quiet.abort();
     await this.#idle;
+    await this.options.work.lanes?.quiet();
   }
   unquiesce(): void {
-    this.#quiesced = false;
+    this.#quiet = new AbortController();
+    this.options.work.lanes?.go();
     this.#wake?.();
   }
 
@@ -135,27 +119,42 @@ export class Task {
   get stopped(): boolean {
     return this.#stop.signal.aborted;
   }
+  get error(): SpoolError | undefined {
+    return this.#error ?? this.options.work.lanes?.error;
+  }
   get paused(): boolean {
     return this.#paused;
   }
   get positions(): ReadonlyMap<string, Offset> {
-    return this.#positions;
+    return this.options.work.lanes?.reached ?? this.#intake.positions;
   }
   get replay(): ReplayStatus | undefined {
     const { replay } = this.options.work;
     if (replay === undefined) return undefined;
     const running = replay.state === 'running';
-    return { ...replay, state: running && this.#paused ? 'paused' : replay.state, current: new Map(this.#positions) };
+    return { ...replay, state: running && this.#paused ? 'paused' : replay.state, current: new Map(this.positions) };
   }
+  /** The last order whose effect is durable. */
   get epoch(): bigint {
     return this.options.work.epoch;
   }
+  /** The last order that was dealt with, in whatever way. */
+  get applied(): bigint {
+    return this.#applied;
+  }
+  get answers(): readonly OrderAnswer[] {
+    return this.#answers;
+  }
+  get stepsLeft(): number {
+    return this.#steps;
+  }
   status(): readonly PartitionStatus[] {
+    const positions = this.positions;
     return this.partitions.map((partition) => {
       const key = partitionKey(partition);
-      const position = this.#positions.get(key) ?? offset(0);
-      const end = this.#ends.get(key) ?? position;
-      const since = position < end ? this.#pendingSince.get(key) : undefined;
+      const position = positions.get(key) ?? this.#intake.positions.get(key) ?? offset(0);
+      const end = this.#intake.end(key) ?? position;
+      const since = position < end ? (this.options.work.lanes?.oldest(key) ?? this.#intake.since(key)) : undefined;
       return { ...partition, position, end, lagSeconds: since === undefined ? 0 : Math.max(0, (this.options.now() - since) / 1000) };
     });
   }
@@ -163,69 +162,157 @@ export class Task {
   /** Stops after the group under way. */
   async close(): Promise<void> {
     this.#stop.abort();
+    this.#alarm.abort();
     this.#wake?.();
     await this.#loop;
-    for (const partition of this.partitions) this.options.reader.unassign(partition);
+    this.#intake.close();
     await this.options.work.close();
   }
 
   async #run(): Promise<void> {
-    while (!this.#stop.signal.aborted) {
-      for (let order = this.#orders.shift(); order !== undefined; order = this.#orders.shift()) order();
-      const group = this.#take();
-      if (group === undefined) {
-        await this.#sleep();
-        continue;
+    try {
+      while (!this.#stop.signal.aborted) {
+        const order = this.#quiet.signal.aborted ? undefined : this.#orders[0];
+        const attempt = order === undefined ? this.#next() : undefined;
+        if (order !== undefined) {
+          await this.#busy(this.#obey(order));
+          if (this.#obeyFailures > 0) await pause(backOffMs(this.#obeyFailures), AbortSignal.any([this.#stop.signal, this.#quiet.signal]));
+        } else if (attempt !== undefined) {
+          // Timers that set themselves again and again leave room for everything else.
+          if (attempt.group === emptyGroup) await new Promise((resolve) => setImmediate(resolve));
+          await this.#handle(attempt);
+        } else await this.#wait();
       }
-      // Timers that set themselves again and again leave room for everything else.
-      if (group === emptyGroup) await new Promise((resolve) => setImmediate(resolve));
-      const work = this.#process(group);
-      this.#idle = work.then(
-        () => undefined,
-        () => undefined,
-      );
-      try {
-        await work;
-      } catch (thrown) {
-        this.error = toSpoolError(thrown);
-        this.#stop.abort();
-        for (const partition of this.partitions) this.options.reader.unassign(partition);
-        this.options.onFailed(this, this.error);
-        return;
-      }
+    } catch (thrown) {
+      const error = toSpoolError(thrown);
+      this.#error = error;
+      this.#stop.abort();
+      this.#intake.close();
+      this.options.onFailed(this, error);
     }
   }
 
-  async #process(group: Group): Promise<void> {
+  async #busy(work: Promise<void>): Promise<void> {
+    this.#idle = work.catch(() => undefined);
+    await work;
+  }
+
+  /** Sleeps, but not while there is an order to obey. */
+  async #sleep(ms: number): Promise<void> {
+    if (this.#orders.length === 0) await pause(ms, this.#alarm.signal);
+  }
+
+  async #handle(attempt: Attempt): Promise<void> {
+    const { group } = attempt;
     const began = this.options.now();
-    for (let attempt = 0; ; attempt++) {
-      try {
-        await this.options.work.process(group);
-        this.error = undefined;
-        break;
-      } catch (thrown) {
-        const error = toSpoolError(thrown);
-        if (error.entry.retryable !== 'backoff') throw error;
-        this.error = error;
-        if (!(await pause(backOffMs(attempt), this.#stop.signal))) return;
-      }
+    try {
+      await this.#busy(this.options.work.process(group));
+    } catch (thrown) {
+      await this.#backOff(thrown, attempt.failures++);
+      this.#retry = attempt;
+      return;
     }
-    for (const [key, at] of group.positions) {
-      this.#positions.set(key, at);
-      if (at >= (this.#ends.get(key) ?? at)) this.#pendingSince.delete(key);
-    }
-    for (const record of group.records) this.#pendingSince.set(partitionKey(record), record.timestamp);
+    this.#error = undefined;
+    this.#intake.handled(group);
     this.options.onProgress();
-    if (this.#recordsPerSecond !== undefined) {
-      const due = (group.records.length / this.#recordsPerSecond) * 1000 - (this.options.now() - began);
-      if (due > 0) await pause(due, this.#stop.signal);
+    const rate = this.#rate;
+    if (rate === undefined) return;
+    const due = (group.records.length / rate) * 1000 - (this.options.now() - began);
+    if (due > 0) await this.#sleep(due);
+  }
+
+  /** @throws what no waiting mends */
+  async #backOff(thrown: unknown, failures: number): Promise<void> {
+    const error = toSpoolError(thrown);
+    if (error.entry.retryable !== 'backoff') throw error;
+    this.#error = error;
+    await this.#sleep(backOffMs(failures));
+  }
+
+  /** Deals with the first order that waits. One that fails for the moment stays the first. */
+  async #obey(order: ControlOrder): Promise<void> {
+    let answer: OrderAnswer | undefined;
+    const { lanes } = this.options.work;
+    try {
+      if (order.action === 'pause') lanes?.hold(true);
+      // What moves, and a pause that is acknowledged, leave nothing under way behind them.
+      if (order.action !== 'step' && order.action !== 'resume' && order.action !== 'rate') await lanes?.quiet();
+      answer = await this.#apply(order);
+      this.#error = undefined;
+    } catch (thrown) {
+      const error = toSpoolError(thrown);
+      if (this.#stop.signal.aborted || this.#quiet.signal.aborted) return;
+      if (error.entry.retryable === 'backoff') {
+        this.#error = error;
+        this.#obeyFailures += 1;
+        return;
+      }
+      if (error.entry.retryable === 'fatal') throw error;
+      answer = { order: order.epoch, refused: error.message, records: 0, failed: undefined };
+    } finally {
+      if (!this.#quiet.signal.aborted) lanes?.go();
+    }
+    this.#obeyFailures = 0;
+    this.#orders.shift();
+    this.#applied = order.epoch;
+    if (answer !== undefined) this.#answers = [...this.#answers, answer].slice(-maxAnswers);
+    this.options.onProgress();
+  }
+
+  async #apply(order: ControlOrder): Promise<OrderAnswer | undefined> {
+    const { work, fixed } = this.options;
+    const refuse = (why: string): never => {
+      throw new SpoolError('ORDER_REFUSED', why);
+    };
+    // What moves or settles is obeyed once; the log and the store remember up to which order.
+    const done = order.epoch <= work.epoch;
+    switch (order.action) {
+      case 'pause':
+        this.#paused = true;
+        return undefined;
+      case 'resume':
+        this.#flow();
+        return undefined;
+      case 'step':
+        if (!this.#paused && order.records > 0) refuse('it is not paused: a step is for a consumer that is held');
+        // Records that were taken before the pause come first.
+        this.#steps += order.records - (work.lanes?.permit(order.records) ?? 0);
+        return undefined;
+      case 'rate':
+        this.#recordsPerSecond = order.recordsPerSecond;
+        return undefined;
+      case 'cancel':
+        work.cancelReplay?.(order.replayId);
+        return undefined;
+      case 'rewind':
+        // After a restart too: a rewind ends the pause that was ordered before it.
+        this.#flow();
+        if (done) return undefined;
+        if (work.rewind === undefined) return refuse(fixed ?? 'its work cannot be replayed');
+        this.#moveTo(await work.rewind({ ...order, now: this.options.now() }));
+        return undefined;
+      case 'seek':
+        if (done) return undefined;
+        if (fixed !== undefined) return refuse(fixed);
+        if (work.seek === undefined) return refuse('its work cannot be moved');
+        this.#moveTo(await work.seek(order));
+        return undefined;
+      case 'retry':
+      case 'discard': {
+        if (done) return undefined;
+        if (work.settle === undefined) return refuse('it parks no records');
+        const value = order.action === 'retry' ? order.value : undefined;
+        const signal = AbortSignal.any([this.#stop.signal, this.#quiet.signal]);
+        const settled = await work.settle({ epoch: order.epoch, action: order.action, letters: order.letters, value, signal });
+        return { order: order.epoch, refused: undefined, ...settled };
+      }
     }
   }
 
   /** Until something comes, or a timer is due. */
-  async #sleep(): Promise<void> {
+  async #wait(): Promise<void> {
     const { nextTimer } = this.options.work;
-    const idle = this.#quiesced || this.#paused || nextTimer === undefined;
+    const idle = this.#quiet.signal.aborted || this.#paused || nextTimer === undefined;
     let timer: NodeJS.Timeout | undefined;
     await new Promise<void>((resolve) => {
       this.#wake = resolve;
@@ -236,58 +323,53 @@ export class Task {
     this.#wake = undefined;
   }
 
+  #flow(): void {
+    [this.#paused, this.#steps] = [false, 0];
+    this.options.work.lanes?.hold(false);
+  }
+
+  /** What has been read and not handled is given up; what lanes have done out of order as well. */
+  #moveTo(starts: ReadonlyMap<string, Offset>): void {
+    this.#retry = undefined;
+    this.#intake.moveTo(new Map([...(this.options.work.lanes?.reached ?? []), ...starts]));
+  }
+
+  get #rate(): number | undefined {
+    return this.#recordsPerSecond === undefined ? undefined : this.#recordsPerSecond * this.options.share;
+  }
+
+  /** What to handle next; undefined while there is nothing, or nothing may be handled. */
+  #next(): Attempt | undefined {
+    if (this.#quiet.signal.aborted) return undefined;
+    const failed = this.#retry;
+    if (failed !== undefined) {
+      if (this.#paused && !failed.stepped) return undefined;
+      this.#retry = undefined;
+      return failed;
+    }
+    const stepped = this.#paused;
+    const group = this.#take();
+    return group === undefined ? undefined : { group, stepped, failures: 0 };
+  }
+
   #take(): Group | undefined {
-    if (this.#quiesced || (this.#paused && this.#steps <= 0)) return undefined;
-    if (this.#queue.length === 0) {
+    if (this.#paused && this.#steps <= 0) return undefined;
+    if (this.#intake.empty) {
       const due = (this.options.work.nextTimer ?? Number.POSITIVE_INFINITY) <= this.options.now();
       return due ? emptyGroup : undefined;
     }
-    const rate = this.#recordsPerSecond;
+    const room = this.options.work.lanes?.room ?? Number.POSITIVE_INFINITY;
+    if (room === 0) return undefined;
+    const rate = this.#rate;
     // A rate limit is kept in slices of a tenth of a second.
     const limit = Math.min(
       this.options.maxGroupRecords,
+      room,
       this.#paused ? this.#steps : Number.POSITIVE_INFINITY,
       rate === undefined ? Number.POSITIVE_INFINITY : Math.max(1, Math.floor(rate / 10)),
     );
-    const records = [];
-    const positions = new Map<string, Offset>();
-    while (this.#queue.length > 0 && records.length < limit) {
-      const slice = this.#queue[0]!;
-      const room = limit - records.length;
-      if (slice.records.length <= room) {
-        this.#queue.shift();
-        for (const record of slice.records) records.push(record);
-        positions.set(partitionKey(slice), slice.nextOffset);
-      } else {
-        const now = slice.records.slice(0, room);
-        for (const record of now) records.push(record);
-        positions.set(partitionKey(slice), offset(now.at(-1)!.offset + 1n));
-        this.#queue[0] = { ...slice, records: slice.records.slice(room) };
-      }
-    }
-    this.#buffered -= records.length;
-    if (this.#paused) this.#steps -= records.length;
-    if (this.#held && this.#buffered <= this.options.maxBufferedRecords / 2) this.#hold(false);
-    return { records, positions };
-  }
-
-  #expect(key: string, at: Offset): void {
-    this.#positions.set(key, at);
-    this.#next.set(key, at);
-  }
-
-  #hold(hold: boolean): void {
-    this.#held = hold;
-    for (const partition of this.partitions) {
-      if (hold) this.options.reader.pause(partition);
-      else this.options.reader.resume(partition);
-    }
-  }
-
-  #drop(): void {
-    this.#queue = [];
-    this.#buffered = 0;
-    this.#pendingSince.clear();
-    if (this.#held) this.#hold(false);
+    const group = this.#intake.take(limit);
+    if (this.#paused) this.#steps -= group.records.length;
+    return group;
   }
 }

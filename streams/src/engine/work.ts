@@ -1,4 +1,6 @@
 import type { StoredReplay } from '../store/store.js';
+import type { LetterChoice } from './control.js';
+import type { Lanes } from './lanes.js';
 import type { Assignment, ConsumedRecord, Membership, Offset, TopicPartition } from '../kafka/port.js';
 
 /** What a task handles at once: all that arrived while the group before it was under way. */
@@ -20,6 +22,31 @@ export interface Rewind {
   readonly now: number;
 }
 
+/** An order to go on elsewhere. */
+export interface Seek {
+  /** Offset of the order in `control`, kept with the new position: it is obeyed once, whatever is restarted. */
+  readonly epoch: bigint;
+  readonly starts: ReadonlyMap<string, Offset>;
+  /** Empties the store with it. */
+  readonly reset: boolean;
+}
+
+/** An order to handle parked records again, or to give them up. */
+export interface Settling {
+  readonly epoch: bigint;
+  readonly action: 'retry' | 'discard';
+  readonly letters: LetterChoice;
+  readonly value: Buffer | undefined;
+  /** Fires when the task is to stop: what is committed stays, and the order is obeyed again by the next owner. */
+  readonly signal: AbortSignal;
+}
+export interface Settled {
+  /** How many were resolved. */
+  readonly records: number;
+  /** Why the record at which a retry stopped failed again. */
+  readonly failed: string | undefined;
+}
+
 /** How a kind of processor makes the effects of its records durable; the engine does all the rest. */
 export interface TaskWork {
   /** Where each source partition goes on; a missing one starts at `startAt`. */
@@ -29,14 +56,23 @@ export interface TaskWork {
    * @throws SpoolError: `backoff` makes the engine wait and give the same group again; anything else closes the task and opens it anew.
    */
   process(group: Group): Promise<void>;
+  /** Of work that goes on after `process` has returned: how far it is, and how much more it takes. */
+  readonly lanes?: Lanes;
   /** When `process` is due with an empty group, in milliseconds of the wall clock; undefined: never. */
   readonly nextTimer?: number | undefined;
   /** The last control order that was applied; orders up to it are skipped. */
   readonly epoch: bigint;
   /** The last replay, with the records replayed so far. */
   readonly replay: StoredReplay | undefined;
-  /** Moves back, atomically with the reset of the read model; absent where the kind cannot be rewound. */
-  rewind?(order: Rewind): void;
+  /**
+   * Moves back, atomically with the reset of the read model; absent where the kind cannot be rewound.
+   * @returns where to go on; a partition that is not among them stays where it is
+   */
+  rewind?(order: Rewind): ReadonlyMap<string, Offset> | Promise<ReadonlyMap<string, Offset>>;
+  /** Moves; absent where the kind cannot. @returns as `rewind` does. @throws SpoolError ORDER_REFUSED */
+  seek?(order: Seek): ReadonlyMap<string, Offset> | Promise<ReadonlyMap<string, Offset>>;
+  /** Absent where nothing is parked. */
+  settle?(order: Settling): Promise<Settled>;
   /** Gives up a replay at the point it has reached: what follows is handled as new. */
   cancelReplay?(replayId: string): void;
   close(): Promise<void>;
@@ -77,6 +113,8 @@ export interface ProcessorDefinition {
   readonly openStandby?: (task: Pick<TaskRequest, 'id' | 'partitions'>) => Promise<StandbyCopy>;
   /** Called when the processor has closed its tasks. */
   readonly close?: () => Promise<void>;
+  /** Why its position may not be moved by an order, as the one who orders it reads it. @default it may, where its work can */
+  readonly fixed?: string;
   /** @default 2000 */
   readonly maxGroupRecords?: number;
   /** A task with more waiting is not fetched for. @default 10000 */
@@ -103,10 +141,27 @@ export interface ReplayStatus extends Omit<StoredReplay, 'state'> {
   readonly state: StoredReplay['state'] | 'paused' | 'failed';
   readonly current: ReadonlyMap<string, Offset>;
 }
+/** What an order came to, where there is more to say than that it was applied. */
+export interface OrderAnswer {
+  /** Its epoch. */
+  readonly order: bigint;
+  readonly refused: string | undefined;
+  /** Parked records that it resolved. */
+  readonly records: number;
+  /** Why the record at which a retry stopped failed again. */
+  readonly failed: string | undefined;
+}
 export interface ProcessorStatus {
   readonly consumer: string;
   readonly state: ProcessorState;
+  /** The last order that every task of this processor has dealt with: the acknowledgement. -1 for none. */
   readonly epoch: bigint;
+  readonly answers: readonly OrderAnswer[];
+  readonly paused: boolean;
+  /** Records that it may still handle while paused. */
+  readonly stepsLeft: number;
+  /** Over all partitions; undefined for no limit. */
+  readonly recordsPerSecond: number | undefined;
   readonly partitions: readonly PartitionStatus[];
   /** Tasks of other instances whose state is kept warm here. */
   readonly standbys: readonly string[];

@@ -16,25 +16,27 @@ export async function checkpointCodec(
   const encoder = await codec.encoder(changelog, TaskCheckpointSchema);
   const decoder = codec.decoder(TaskCheckpointSchema);
   return {
-    encodeCheckpoint: ({ owner, generation, inputs, covered, streamTime }) =>
+    encodeCheckpoint: ({ owner, generation, inputs, covered, streamTime, epoch }) =>
       encoder.encode({
         owner,
         generation,
         instance: id,
         inputs: [...inputs].map(([key, next]) => ({ ...splitPartitionKey(key), offset: Number(next) })),
         covered: covered === null ? null : Number(covered),
+        epoch,
         codeVersion,
         streamTime,
         at: now(),
       }),
     async decodeCheckpoint(value) {
-      const { owner, generation, inputs, covered, streamTime, codeVersion: writtenBy } = await decoder.decode(value);
+      const { owner, generation, inputs, covered, streamTime, epoch, codeVersion: writtenBy } = await decoder.decode(value);
       return {
         owner,
         generation,
         inputs: new Map(inputs.map((at) => [partitionKey(at), offset(at.offset)])),
         covered: covered === null || writtenBy !== codeVersion ? null : offset(covered),
         streamTime,
+        epoch,
       };
     },
   };

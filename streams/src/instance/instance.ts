@@ -92,7 +92,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
   const send = (topic: string, key: string, value: Buffer): void => {
     producer.send({ topic, key, value }).catch((error: unknown) => log('warn', 'report not sent', { topic, error: String(error) }));
   };
-  const beat = (): void => {
+  const beat = (health?: 'stopping'): void => {
     const at = now();
     const used = process.cpuUsage(cpu);
     const share = at > beatAt ? (used.user + used.system) / 1000 / (at - beatAt) : 0;
@@ -108,7 +108,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       bundle,
       version,
       startedAt,
-      health: failed ? 'degraded' : 'up',
+      health: health ?? (failed ? 'degraded' : 'up'),
       inFlight: load.inFlight,
       eventLoopLagMs: lagMs,
       cpu: share,
@@ -143,11 +143,21 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       }
     }
   };
-  const timer = setInterval(beat, options.heartbeatMs ?? 2000);
+  const timer = setInterval(() => beat(), options.heartbeatMs ?? 2000);
+
+  const acknowledged = new Map<string, bigint>();
+  /** Whoever ordered something waits for this. */
+  const acknowledge = ({ consumer }: RunningProcessor, { epoch }: ProcessorStatus): void => {
+    if ((acknowledged.get(consumer) ?? -1n) === epoch) return;
+    acknowledged.set(consumer, epoch);
+    beat();
+  };
 
   const reported = new Map<string, { state: string; at: number }>();
   const report = (processor: RunningProcessor): void => {
-    const { replays } = processor.status();
+    const status = processor.status();
+    const { replays } = status;
+    acknowledge(processor, status);
     if (replays.length === 0) return;
     const row = joined(id, processor.consumer, replays, now());
     const last = reported.get(row.job);
@@ -160,6 +170,8 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     clearInterval(timer);
     loop.disable();
     for (const processor of processors.toReversed()) await processor.close();
+    processors.length = 0;
+    beat('stopping');
     await control.close();
     await telemetry.close();
     await producer.close();
@@ -178,9 +190,8 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     load,
     async run(definition) {
       const stored = (): readonly string[] => storedTasks(join(options.dataDir, id, definition.consumer));
-      const processor = await runProcessor(definition, { kafka, now, log, onProgress: report, stored });
+      const processor = await runProcessor(definition, { kafka, now, log, control, onProgress: report, stored });
       processors.push(processor);
-      control.follow(definition.consumer, (order) => processor.apply(order));
       beat();
       return processor;
     },
@@ -204,6 +215,15 @@ const toStored = (status: ProcessorStatus): StoredStatus => ({
   consumer: status.consumer,
   state: status.state,
   epoch: Number(status.epoch),
+  paused: status.paused,
+  stepsLeft: status.stepsLeft,
+  recordsPerSecond: status.recordsPerSecond ?? null,
+  answers: status.answers.map(({ order, refused, records, failed }) => ({
+    order: Number(order),
+    refused: refused ?? null,
+    records,
+    failed: failed ?? null,
+  })),
   replayId: status.replays.find((replay) => replay.state === 'running')?.id ?? null,
   partitions: status.partitions.map(({ topic, partition, position, end, lagSeconds }) => ({
     topic,

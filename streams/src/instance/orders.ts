@@ -1,5 +1,5 @@
 import { ControlOrderSchema, type Codec, type ControlOrder as StoredOrder, type TopicOffset } from '@spool/schemas';
-import type { ControlOrder } from '../engine/control.js';
+import type { ControlOrder, LetterChoice } from '../engine/control.js';
 import { offset, type ConsumedRecord, type Offset } from '../kafka/port.js';
 import { partitionKey } from '../store/store.js';
 
@@ -22,7 +22,17 @@ function toOrder(order: StoredOrder, epoch: Offset): ControlOrder | undefined {
   if (action === 'rewind' && replayId !== null) {
     return { ...base, action, replayId, starts: offsets(order.positions), targets: offsets(order.targets), reset: order.resetState };
   }
+  if (action === 'seek' || action === 'reset') {
+    return { ...base, action: 'seek', starts: offsets(order.positions), reset: action === 'reset' };
+  }
+  if (action === 'retry') return { ...base, action, letters: letters(order), value: order.value ?? undefined };
+  if (action === 'discard') return { ...base, action, letters: letters(order) };
   return undefined;
+}
+
+function letters({ key, letter }: StoredOrder): LetterChoice {
+  if (letter !== null) return { letter: { ...letter, offset: offset(letter.offset) } };
+  return key === null ? 'all' : { key };
 }
 
 const offsets = (positions: readonly TopicOffset[]): Map<string, Offset> =>

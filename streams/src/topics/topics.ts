@@ -47,7 +47,13 @@ export function topicCatalogue({ namespace = '', partitions = 3 }: TopicOptions 
     announcements: deleted('registry.announcements', day, 1),
     bundles: compacted('registry.bundles', 1),
     heartbeats: deleted('cluster.heartbeats', 10 * minute),
-    control: deleted('control', 7 * day),
+    // Everything of the last week; of what is older the last order of each matter, so that a pause holds for as long as it has to.
+    control: topic('control', {
+      partitions,
+      cleanup: 'compact',
+      retentionMs: -1,
+      config: { 'min.compaction.lag.ms': String(7 * day) },
+    }),
     replayJobs: compacted('replay.jobs', 1),
     spans: deleted('telemetry.spans', day),
     metrics: deleted('telemetry.metrics', day),
@@ -68,4 +74,5 @@ export const platformTopics = (topics: TopicCatalogue): readonly TopicSpec[] => 
   topics.metrics,
   topics.lag,
   topics.audit,
+  topics.deadLetters('spool.registry'),
 ];

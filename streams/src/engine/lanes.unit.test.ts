@@ -1,0 +1,153 @@
+import fc from 'fast-check';
+import { SpoolError } from '@spool/schemas';
+import { offset, type ConsumedRecord, type Offset } from '../kafka/port.js';
+import { Lanes } from './lanes.js';
+import { Unfinished } from './unfinished.js';
+
+const recordAt = (at: number, key: string | null = 'a', partition = 0): ConsumedRecord => ({
+  topic: 'in',
+  partition,
+  offset: offset(at),
+  key: key === null ? null : Buffer.from(key),
+  value: null,
+  headers: {},
+  timestamp: 1000 + at,
+});
+const next = (at: number): ReadonlyMap<string, Offset> => new Map([['in-0', offset(at)]]);
+async function until(condition: () => boolean): Promise<void> {
+  const deadline = Date.now() + 10_000;
+  while (!condition()) {
+    if (Date.now() > deadline) throw new Error('the condition did not come true');
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+/** Handlers that end when the test says so. */
+function gated(options: { concurrency?: number; maxInFlight?: number; drainMs?: number } = {}) {
+  const started: number[] = [];
+  const gates = new Map<number, { resolve: () => void; reject: (error: unknown) => void }>();
+  const lanes = new Lanes(
+    {
+      concurrency: 100,
+      maxInFlight: 100,
+      drainMs: 50,
+      ...options,
+      handle: (record) =>
+        new Promise<void>((resolve, reject) => {
+          started.push(Number(record.offset));
+          gates.set(Number(record.offset), { resolve, reject });
+        }),
+    },
+    next(0),
+  );
+  const end = async (at: number, error?: unknown): Promise<void> => {
+    if (error === undefined) gates.get(at)!.resolve();
+    else gates.get(at)!.reject(error);
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  return { lanes, started, end, reached: () => Number(lanes.reached.get('in-0')) };
+}
+
+describe('the position of a partition that is handled out of order', () => {
+  it('is never beyond a record that is not finished, falls never, and reaches the end, whatever the order and the holes', () => {
+    const slices = fc.array(fc.record({ gaps: fc.array(fc.nat({ max: 3 }), { maxLength: 12 }), markers: fc.nat({ max: 3 }) }), {
+      maxLength: 6,
+    });
+    fc.assert(
+      fc.property(slices, fc.infiniteStream(fc.nat()), (plan, choices) => {
+        const unfinished = new Unfinished(offset(0));
+        const open: Offset[] = [];
+        let at = 0;
+        let last = 0n;
+        const check = (): void => {
+          const lowest = open.reduce<Offset | undefined>((low, each) => (low === undefined || each < low ? each : low), undefined);
+          expect(unfinished.reached).toBe(lowest ?? offset(at));
+          expect(unfinished.reached >= last).toBe(true);
+          last = unfinished.reached;
+        };
+        const finishOne = (): void => {
+          const [done] = open.splice(choices.next().value % open.length, 1);
+          unfinished.finish(done!);
+          check();
+        };
+        for (const { gaps, markers } of plan) {
+          const records = gaps.map((gap) => recordAt((at += gap + 1) - 1));
+          at += markers;
+          unfinished.take(records, offset(at));
+          open.push(...records.map((record) => record.offset));
+          check();
+          while (open.length > 0 && choices.next().value % 3 > 0) finishOne();
+        }
+        while (open.length > 0) finishOne();
+        expect(unfinished.reached).toBe(offset(at));
+      }),
+    );
+  });
+});
+
+describe('lanes', () => {
+  it('handle keys side by side and one key in order; a slow key holds up the position and nobody else', async () => {
+    const { lanes, started, end, reached } = gated();
+    lanes.accept({ records: [recordAt(0, 'slow'), recordAt(1, 'b'), recordAt(3, 'b'), recordAt(4, 'slow')], positions: next(7) });
+    expect(started).toEqual([0, 1]);
+    await end(1);
+    await end(3);
+    expect([started, reached()]).toEqual([[0, 1, 3], 0]);
+    await end(0);
+    expect([started, reached()]).toEqual([[0, 1, 3, 4], 4]);
+    await end(4);
+    expect(reached()).toBe(7);
+  });
+
+  it('try a record that fails for the moment again on its own lane only', async () => {
+    const { lanes, started, end, reached } = gated();
+    lanes.accept({ records: [recordAt(0, 'a'), recordAt(1, 'a'), recordAt(2, 'b')], positions: next(3) });
+    await end(0, new SpoolError('UNAVAILABLE', 'away'));
+    expect(lanes.error?.message).toBe('away');
+    await end(2);
+    expect(reached()).toBe(0);
+    await until(() => started.filter((at) => at === 0).length === 2);
+    await end(0);
+    await end(1);
+    expect([reached(), lanes.error]).toEqual([3, undefined]);
+  });
+
+  it('start no more than so many, and take no more than so many', async () => {
+    const { lanes, started, end } = gated({ concurrency: 2, maxInFlight: 4 });
+    lanes.accept({ records: [0, 1, 2, 3].map((at) => recordAt(at, `k${at}`)), positions: next(4) });
+    expect([started, lanes.room]).toEqual([[0, 1], 0]);
+    await end(1);
+    expect([started, lanes.room]).toEqual([[0, 1, 2], 1]);
+  });
+
+  it('records without a key wait for nobody', () => {
+    const { lanes, started } = gated();
+    lanes.accept({ records: [recordAt(0, null), recordAt(1, null)], positions: next(2) });
+    expect(started).toEqual([0, 1]);
+  });
+
+  it('while paused start as many as are permitted, those that wait first', async () => {
+    const { lanes, started, end } = gated({ concurrency: 1 });
+    lanes.accept({ records: [0, 1, 2].map((at) => recordAt(at, `k${at}`)), positions: next(3) });
+    lanes.hold(true);
+    await end(0);
+    expect(started).toEqual([0]);
+    expect(lanes.permit(5)).toBe(2);
+    await end(1);
+    await end(2);
+    expect(started).toEqual([0, 1, 2]);
+  });
+
+  it('quiet down within a bound, and forget what runs when they are moved', async () => {
+    const { lanes, started, end, reached } = gated();
+    lanes.accept({ records: [recordAt(5, 'a'), recordAt(6, 'a')], positions: next(7) });
+    await lanes.quiet(); // the handler never ends, and this does
+    lanes.moveTo(next(5));
+    lanes.go();
+    await end(5);
+    expect([reached(), started]).toEqual([5, [5]]);
+    lanes.accept({ records: [recordAt(5, 'a')], positions: next(7) });
+    await end(5);
+    expect([reached(), started]).toEqual([7, [5, 5]]);
+  });
+});
