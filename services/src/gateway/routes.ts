@@ -1,8 +1,10 @@
 import type { Gateway, Registry } from '@spool/sdk';
+import type { ConsumerService } from '../consumers/index.js';
 import type { EventStore } from '../event-store/index.js';
 import type { Route } from '../http/index.js';
 import type { ReplayService } from '../replay/index.js';
 import { aggregateRoutes } from './aggregate-routes.js';
+import { consumerRoutes } from './consumer-routes.js';
 import { messageRoutes } from './message-routes.js';
 import { registryRoutes } from './registry-routes.js';
 import { replayRoutes } from './replay-routes.js';
@@ -12,12 +14,14 @@ export interface GatewayRoutesOptions {
   readonly registry: Registry;
   readonly eventStore: EventStore;
   readonly replays: ReplayService;
+  readonly consumers: ConsumerService;
 }
 
 /** Everything under /api/v1. */
-export const gatewayRoutes = ({ gateway, registry, eventStore, replays }: GatewayRoutesOptions): readonly Route[] => [
+export const gatewayRoutes = ({ gateway, registry, eventStore, replays, consumers }: GatewayRoutesOptions): readonly Route[] => [
   ...messageRoutes(gateway, registry, eventStore),
   ...aggregateRoutes(eventStore),
   ...replayRoutes(replays),
+  ...consumerRoutes(consumers),
   ...registryRoutes(registry),
 ];

@@ -3,6 +3,7 @@ import { connectPlatform, createGateway, openRegistry, openReplies, type Platfor
 import { connectKafka, openInstance, platformTopics, type Kafka, type Log } from '@spool/streams';
 import { Registry as Metrics } from 'prom-client';
 import type { Logger } from 'pino';
+import { openConsumerService } from '../consumers/index.js';
 import { openEventStore } from '../event-store/index.js';
 import { gatewayRoutes } from '../gateway/index.js';
 import { createAuth, startHttp, type AuthConfig, type HttpOptions } from '../http/index.js';
@@ -85,6 +86,7 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   const gateway = createGateway({ codec, topics, producer: instance.producer, replies, registry, source: 'gateway', now, ...limit });
   const eventStore = keep(openEventStore({ instance, registry, gateway }));
   const replays = keep(await openReplayService({ instance, registry }));
+  const consumers = keep(await openConsumerService(instance, registry));
   const telemetry = keep(await startTelemetry({ instance, registry, clickhouse: { ...config.clickhouse, database: 'spool' } }));
 
   // 4. The way in.
@@ -92,7 +94,7 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   const http = keep(
     await startHttp({
       ...config.http,
-      routes: gatewayRoutes({ gateway, registry, eventStore, replays }),
+      routes: gatewayRoutes({ gateway, registry, eventStore, replays, consumers }),
       auth: await createAuth(config.auth),
       info: { name: 'gateway', title: 'Spool', version, description: 'Commands, queries, events and replays over Kafka' },
       metrics,

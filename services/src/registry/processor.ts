@@ -53,6 +53,7 @@ async function openTask(instance: Instance, task: TaskRequest): Promise<TaskWork
   return transactionalWork({
     kafka: instance.kafka,
     consumer: 'spool.registry',
+    deadLetterTopic: topics.deadLetters('spool.registry').name,
     task: task.id,
     generation,
     now,

@@ -1,23 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import {
-  AuditEntrySchema,
-  ControlOrderSchema,
-  ReplayJobSchema,
-  SpoolError,
-  toSpoolError,
-  type ControlOrder,
-  type ReplayJob,
-  type TopicOffset,
-} from '@spool/schemas';
+import { ReplayJobSchema, SpoolError, toSpoolError, type ReplayJob, type TopicOffset } from '@spool/schemas';
 import type { RegisteredComponent, Registry } from '@spool/sdk';
-import { offset, type Instance, type Offset, type PartitionOffsets, type ProducerRecord, type TransactionalProducer } from '@spool/streams';
+import { type Instance, type Offset, type ProducerRecord, type TransactionalProducer } from '@spool/streams';
+import { orderRecords, startsOf, type Actor } from '../consumers/index.js';
 import { openJobs, unknownReplay, viewOf, type Jobs } from './jobs.js';
 import type { ReplayRequest, ReplayView } from './requests.js';
 
-export interface Actor {
-  readonly name: string;
-  readonly roles: readonly string[];
-}
 export type ReplayOrder =
   { readonly action: 'pause' | 'resume' | 'cancel' } | { readonly action: 'throttle'; readonly recordsPerSecond: number | null };
 
@@ -46,8 +34,7 @@ const transactionalId = 'spool.replay';
 export async function openReplayService({ instance, registry }: ReplayServiceOptions): Promise<ReplayService> {
   const { kafka, codec, topics, now, log } = instance;
   const jobEncoder = await codec.encoder(topics.replayJobs.name, ReplayJobSchema);
-  const orderEncoder = await codec.encoder(topics.control.name, ControlOrderSchema);
-  const auditEncoder = await codec.encoder(topics.audit.name, AuditEntrySchema);
+  const { order: orderRecord, audit: auditRecord } = await orderRecords(instance);
   const onError = (error: unknown): void => log('warn', 'a replay record was passed over', { error: String(error) });
   const jobs = await openJobs(kafka, codec, topics.replayJobs.name, onError);
   let writer: TransactionalProducer | undefined;
@@ -80,16 +67,6 @@ export async function openReplayService({ instance, registry }: ReplayServiceOpt
     return done;
   };
   const jobRecord = (job: ReplayJob): ProducerRecord => ({ topic: topics.replayJobs.name, key: job.id, value: jobEncoder.encode(job) });
-  const orderRecord = (order: Partial<ControlOrder> & Pick<ControlOrder, 'consumer' | 'action' | 'actor' | 'reason'>): ProducerRecord => {
-    const blank = { replayId: null, positions: [], targets: [], recordsPerSecond: null, resetState: true, records: null };
-    const value = orderEncoder.encode({ ...blank, ...order, id: randomUUID(), at: now() });
-    return { topic: topics.control.name, key: order.consumer, value };
-  };
-  const auditRecord = (actor: Actor, action: string, target: string, reason: string): ProducerRecord => {
-    const { name, roles } = actor;
-    const value = auditEncoder.encode({ id: randomUUID(), actor: name, roles, action, target, reason, outcome: 'done', at: now() });
-    return { topic: topics.audit.name, key: name, value };
-  };
   const consumerOf = (target: string): string => registry.component(target)?.consumer ?? target;
   const view = (job: ReplayJob): ReplayView => viewOf(job, consumerOf(job.target), jobs.progress(job.id));
 
@@ -208,31 +185,10 @@ async function planOf({ kafka }: Instance, component: RegisteredComponent, { fro
   const plan: Planned[] = [];
   for (const topic of component.sources ?? []) {
     const ends = await kafka.admin.offsets(topic);
-    const starts = await startsOf(kafka, topic, from, ends);
+    const starts = await startsOf(kafka, topic, from, ends, '/from');
     for (const { partition, latest } of ends) plan.push({ topic, partition, start: starts.get(partition) ?? latest, target: latest });
   }
   return plan;
-}
-
-async function startsOf(kafka: Instance['kafka'], topic: string, from: ReplayRequest['from'], ends: readonly PartitionOffsets[]) {
-  if (from === 'earliest') return new Map(ends.map(({ partition, earliest }) => [partition, earliest]));
-  if ('timestamp' in from) {
-    const found = await kafka.admin.offsetsAt(topic, Date.parse(from.timestamp));
-    return new Map(found.map((at) => [at.partition, at.offset]));
-  }
-  const starts = new Map<number, Offset>();
-  for (const [partition, text] of Object.entries(from.offsets)) {
-    const end = ends.find((each) => each.partition === Number(partition));
-    const wanted = offset(text);
-    if (end === undefined || wanted < end.earliest || wanted > end.latest) {
-      const range =
-        end === undefined ? `${topic} has ${ends.length} partitions` : `${topic}-${partition} goes from ${end.earliest} to ${end.latest}`;
-      const violations = [{ pointer: `/from/offsets/${partition}`, message: range }];
-      throw new SpoolError('OFFSET_OUT_OF_RANGE', `offset ${text} of partition ${partition} is outside the log: ${range}`, { violations });
-    }
-    starts.set(Number(partition), wanted);
-  }
-  return starts;
 }
 
 /** The table of jobs holds all that is written: nobody else writes jobs while this holds the transactional id. */

@@ -143,6 +143,7 @@ function definition(
     assignment: 'group',
     startAt: 'earliest',
     commits: 'work',
+    fixed: 'its position is part of the blocks that it stores once: moved, it would store them twice',
     maxGroupRecords: maxRows,
     maxBufferedRecords: maxRows,
     open: (task) =>
