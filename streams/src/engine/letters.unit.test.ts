@@ -173,14 +173,33 @@ it('a crash between the commit of a local store and its markers does not count a
   expect([await letters(), stage.rows()]).toEqual([[], { a: '123' }]);
 });
 
-it('a store that is emptied voids its letters; what still fails is parked anew', async () => {
-  await stage.send('a:1', 'a:2', 'a:3');
-  const processor = await stage.start('its own store', { handle });
-  await processor.caughtUp();
-  poison = new Set(['a:3']);
-  const zero = new Map([0, 1].map((partition) => [`in-${partition}`, offset(0)]));
-  await stage.order(processor, { action: 'seek', starts: zero, reset: true });
-  await processor.caughtUp();
-  await until(async () => (await letters()).length === 1);
-  expect(stage.rows()).toEqual({ a: '12' });
+const zero = new Map([0, 1].map((partition) => [`in-${partition}`, offset(0)]));
+
+describe.each(['its own store', 'transactions'] as const)('on %s', (kind) => {
+  it('a store that is emptied voids its letters; what still fails is parked anew', async () => {
+    await stage.send('a:1', 'a:2', 'a:3');
+    const processor = await stage.start(kind, { handle });
+    await processor.caughtUp();
+    poison = new Set(['a:3']);
+    await stage.order(processor, { action: 'seek', starts: zero, reset: true });
+    await processor.caughtUp();
+    await until(async () => (await letters()).length === 1);
+    expect([stage.rows(), (await letters(true)).length]).toEqual([{ a: '12' }, 3]);
+  });
+
+  it('a record that is parked is not parked again when it is read again', async () => {
+    await stage.send('a:1', 'a:2', 'a:3');
+    const processor = await stage.start(kind, { handle });
+    await processor.caughtUp();
+    stage.handled.length = 0;
+    await stage.order(processor, { action: 'seek', starts: zero, reset: false });
+    await stage.send('a:4', 'b:1');
+    await until(() => stage.handled.includes('b:1'));
+    await processor.caughtUp();
+    expect((await letters()).map(({ source, last, offset: at }) => [source!.offset, last === at])).toEqual([
+      [1n, true],
+      [2n, true],
+      [3n, true],
+    ]);
+  });
 });

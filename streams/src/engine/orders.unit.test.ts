@@ -66,6 +66,16 @@ describe.each(kinds)('orders to work on %s', (kind) => {
     expect(stage.handled).toEqual(['a:2', 'a:3', 'a:5', 'a:6']);
   });
 
+  it('reach a consumer that waits for its rate', async () => {
+    const processor = await start(kind);
+    await order(processor, { action: 'rate', recordsPerSecond: 0.01 });
+    await stage.send('a:1', 'a:2');
+    await until(() => stage.handled.length === 1);
+    await order(processor, { action: 'rate', recordsPerSecond: undefined });
+    await processor.caughtUp();
+    expect(stage.handled).toEqual(['a:1', 'a:2']);
+  });
+
   it('reach a consumer that fails again and again', async () => {
     await stage.send('a:1', 'a:2');
     const processor = await start(kind, () => {
