@@ -201,10 +201,10 @@ describe('an LMDB store', () => {
       spawnSync(process.execPath, ['--input-type=module', '-e', reader, path], { encoding: 'utf8' }).stdout.trim();
     const [whole, broken] = [await filled(), await filled()];
     damage(broken, 0, 100, 2);
-    expect([1, 2, 3, 4].map(() => run(whole))).toEqual(['20000', '20000', '20000', '20000']);
+    expect([1, 2, 3].map(() => run(whole))).toEqual(['20000', '20000', '20000']);
     expect([run(broken), run(broken)]).toEqual(['', '']);
     expect(run(broken)).toMatch(/^2 processes ended with it, and so did one that read it through \(.*\)\n0$/);
-  });
+  }, 60_000);
 
   it('stops with DISK_FULL when nothing can be written, and holds every commit before it', async () => {
     const path = folder();

@@ -135,7 +135,8 @@ async function clusterIdOf(dataDir: string, brokers: number): Promise<string> {
       `${dataDir} holds a cluster of ${known.brokers} brokers, not of ${brokers}; use another folder.`,
     );
   }
-  const clusterId = Buffer.from(randomUUID().replaceAll('-', ''), 'hex').toString('base64url');
+  // The tool that formats the log takes an id that begins with a dash for an option.
+  const clusterId = Buffer.from(randomUUID().replaceAll('-', ''), 'hex').toString('base64url').replace(/^-/, 'A');
   await mkdir(dataDir, { recursive: true });
   await writeFile(file, JSON.stringify({ clusterId, brokers }));
   return clusterId;
