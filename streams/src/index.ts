@@ -57,3 +57,29 @@ export type { BrokenCommit, MemoryOptions } from './kafka/memory/broker.js';
 export { partitionOf } from './kafka/partitioner.js';
 export { connectKafka } from './kafka/kafkajs/connect.js';
 export type { KafkaConfig } from './kafka/kafkajs/connection.js';
+
+export { avro, bytes, json, long, nullable, string, type Encodes, type KeyValue, type Serde } from './topology/serde.js';
+export { hopping, tumbling, windowed, type TimeWindows, type Windowed } from './topology/windows.js';
+export { topology, type Declare, type Queryables, type TableSource, type Topology } from './topology/topology.js';
+export { runTopology, type RunningTopology, type RunTopologyOptions } from './topology/run.js';
+export type { Answer, QueriedRow, StoreQuery } from './topology/query.js';
+export type { Description } from './topology/parts.js';
+export type { Moment } from './topology/graph.js';
+export type {
+  Aggregation,
+  Grouped,
+  GroupedTable,
+  JoinOptions,
+  JoinWindow,
+  ProcessContext,
+  ProcessedRecord,
+  ProcessorSpec,
+  Queryable,
+  Serdes,
+  StateStore,
+  StoredTable,
+  StoreOptions,
+  Stream,
+  WindowedGrouped,
+  WindowOptions,
+} from './topology/verbs.js';

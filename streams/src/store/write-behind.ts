@@ -1,3 +1,4 @@
+import { copyOf } from './memory-store.js';
 import { merged } from './staged.js';
 import type { Store, StoreCheckpoint } from './store.js';
 
@@ -56,7 +57,7 @@ export function writeBehind(store: Store, { gatherMs = 50, maxRows = 20_000, onE
     get(table, key) {
       const changed = layer.get(table);
       // A copy, as a store on disk gives one: who changes what it has read changes nothing here.
-      return changed?.has(key) === true ? structuredClone(changed.get(key)) : store.get(table, key);
+      return changed?.has(key) === true ? copyOf(changed.get(key)) : store.get(table, key);
     },
     range: (table, options) => merged(layer.get(table) ?? empty, store, table, options),
     count(table) {
@@ -69,7 +70,7 @@ export function writeBehind(store: Store, { gatherMs = 50, maxRows = 20_000, onE
       for (const [name, changed] of changes) {
         let table = layer.get(name);
         if (table === undefined) layer.set(name, (table = new Map<string, unknown>()));
-        for (const [key, value] of changed) table.set(key, value === undefined ? undefined : structuredClone(value));
+        for (const [key, value] of changed) table.set(key, value === undefined ? undefined : copyOf(value));
         rows += changed.size;
       }
       checkpoint = next;

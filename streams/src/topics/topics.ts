@@ -43,6 +43,10 @@ export function topicCatalogue({ namespace = '', partitions = 3 }: TopicOptions 
     storeQueries: (consumer: string): string => `qry.${consumer}`,
     /** Replies, one fixed partition per waiting process. */
     replies: (pool: string) => deleted(`reply.${pool}`, 5 * minute, 16),
+    /** State of a processor, a partition for each of its tasks. */
+    changelog: (consumer: string, tasks: number) => compacted(`${consumer}.changelog`, tasks),
+    /** Between two parts of a topology. */
+    repartition: (name: string, count: number) => deleted(name, 7 * day, count),
     deadLetters: (consumer: string) => deleted(`dlq.${consumer}`, 30 * day),
     announcements: deleted('registry.announcements', day, 1),
     bundles: compacted('registry.bundles', 1),

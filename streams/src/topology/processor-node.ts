@@ -5,7 +5,7 @@ import type { Moment } from './graph.js';
 import { checked } from './rows.js';
 import { timerName } from './scope.js';
 import { decodeNow, untyped, type AnySerde } from './serde.js';
-import type { StreamState } from './state.js';
+import { stateStores, type StreamState } from './state.js';
 import type { ProcessContext, ProcessorSpec, StateStore } from './verbs.js';
 
 type AnyStores = Readonly<Record<string, StateStore<unknown>>>;
@@ -13,17 +13,17 @@ export type AnyProcessor = ProcessorSpec<unknown, unknown, unknown, unknown, Any
 
 export function addProcessor(from: StreamState, name: string, spec: AnyProcessor): StreamState {
   const { graph } = from;
-  const declared = Object.entries((spec.stores ?? {}) as AnyStores);
+  const declared = Object.entries((spec.stores ?? {}) as AnyStores).map(([as, store]) => [as, stateStores.get(store)!] as const);
   const node = graph.add({
     kind: 'process',
     name,
     parents: [from.node],
-    stores: declared.map(([, { declaration }]) => declaration),
+    stores: declared.map(([, { store }]) => store),
     keyed: declared.length > 0 && !from.moved,
     async open(scope, out, self) {
       const stores = new Map<string, Rows<unknown>>();
-      for (const [as, { declaration, value }] of declared) {
-        stores.set(as, overBytes(scope.rows(declaration), await scope.open(untyped(value))));
+      for (const [as, { store, value }] of declared) {
+        stores.set(as, overBytes(scope.rows(store), await scope.open(value)));
       }
       const prefix = timerName(self, '');
       let moment: Moment | undefined;

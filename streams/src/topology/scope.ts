@@ -6,6 +6,7 @@ import type { ConsumedRecord } from '../kafka/port.js';
 import type { Table as Rows } from '../store/store.js';
 import type { Emit, Moment, Node, StoreDeclaration } from './graph.js';
 import type { Part } from './parts.js';
+import { actualTopic } from './plan.js';
 import { openSerde, type AnySerde } from './serde.js';
 
 /** A row of a table as a join sees it. */
@@ -92,7 +93,7 @@ export async function openPart(part: Part, { codec, namespace, changelog, droppe
       return current;
     },
     open: (serde, topic = changelog) => openSerde(serde, codec, topic),
-    topicName: ({ topic, internal }) => (internal === undefined ? '' : namespace) + topic!,
+    topicName: (node) => actualTopic(node, namespace),
     addSource(topic, take) {
       sources.set(topic, [...(sources.get(topic) ?? []), take]);
     },

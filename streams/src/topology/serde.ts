@@ -1,15 +1,20 @@
 import { SpoolError, type Codec, type RecordSchema } from '@spool/schemas';
 
-/** How keys or values of a type become bytes. A type that includes null says so by `nullable`; null itself has no bytes. */
-export interface Serde<T> {
-  readonly encode: (value: NonNullable<T>) => Buffer;
+/** How keys or values of a type become bytes. */
+export interface Encodes<T> {
+  readonly encode: (value: T) => Buffer;
+  /** For what needs the schema registry: called once for each topic (or changelog) before the first record. */
+  readonly open?: (codec: Codec, topic: string) => Promise<Encodes<T>>;
+}
+
+/** To bytes and back. A type that includes null says so by `nullable`; null itself has no bytes. */
+export interface Serde<T> extends Encodes<NonNullable<T>> {
   /** A promise only while something is looked up that is needed once. @throws SpoolError RECORD_UNREADABLE */
   readonly decode: (bytes: Buffer) => T | Promise<T>;
   /** A source takes null for a value of the type; otherwise a record without it is parked. */
   readonly nullable?: true;
   /** Its bytes are UTF-8 text, which keys of stores then show as it is. */
   readonly text?: true;
-  /** For what needs the schema registry: called once for each topic (or changelog) before the first record. */
   readonly open?: (codec: Codec, topic: string) => Promise<Serde<T>>;
 }
 
@@ -94,4 +99,4 @@ export interface KeyValue<K, V> {
 
 /** Serdes within the graph, where types no longer matter. */
 export type AnySerde = Serde<unknown>;
-export const untyped = <T>(serde: Serde<T>): AnySerde => serde as unknown as AnySerde;
+export const untyped = <T>(serde: Encodes<T>): AnySerde => serde as unknown as AnySerde;

@@ -32,6 +32,9 @@ export interface StoredState {
   readonly keys: (open: (serde: AnySerde) => Promise<AnySerde>) => Promise<RowKeys<unknown>>;
 }
 
+/** Stores of processors, by what the declaration has of them. */
+export const stateStores = new WeakMap<object, StoredState>();
+
 /** The stream with equal keys in one partition, and with the serdes that a verb needs. @throws SpoolError INVALID_CONFIG when one is not known */
 export function settled(state: StreamState, name: string, options: { readonly dropNullKeys?: boolean } = {}): StreamState {
   const key = needed(state, 'key', name);

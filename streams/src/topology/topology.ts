@@ -6,7 +6,7 @@ import { describeParts, describeText, partsOf, type Description, type Part } fro
 import { nullable, string, untyped, type KeyValue, type Serde } from './serde.js';
 import { streamOf, tableOf, tableState } from './stream.js';
 import { upsertTable } from './table-nodes.js';
-import type { StoredState } from './state.js';
+import { stateStores, type StoredState } from './state.js';
 import type { Queryable, StateStore, StoredTable, StoreOptions, Stream } from './verbs.js';
 
 export interface TableSource<K, V> extends KeyValue<K, V>, StoreOptions {
@@ -47,7 +47,6 @@ export interface Topology<Q> {
  */
 export function topology<Q extends Queryables = Record<never, never>>(name: string, declare: (define: Declare) => Q | void): Topology<Q> {
   const graph = createGraph(name);
-  const stateStores = new WeakMap<object, StoredState>();
   const returned = declare({
     stream: (topic, { key, value }) => {
       const serdes = { key: untyped(key), value: untyped(value) };
@@ -60,7 +59,7 @@ export function topology<Q extends Queryables = Record<never, never>>(name: stri
     },
     store: (store, { value, ttlMs }) => {
       const declaration = graph.addStore(store, ttlMs);
-      const made = { name: store, declaration, value };
+      const made = { name: store, kind: 'state' } as const;
       const keys = (): Promise<ReturnType<typeof rowKeys<unknown>>> => Promise.resolve(rowKeys(untyped(string)));
       stateStores.set(made, { store: declaration, value: untyped(value), timestamped: false, keys });
       return made;

@@ -1,8 +1,8 @@
 import type { Timer } from '../engine/timers.js';
 import type { RecordPosition } from '../kafka/port.js';
 import type { Table as Rows } from '../store/store.js';
-import type { Moment, StoreDeclaration } from './graph.js';
-import type { KeyValue, Serde } from './serde.js';
+import type { Moment } from './graph.js';
+import type { Encodes, KeyValue, Serde } from './serde.js';
 import type { TimeWindows, Windowed } from './windows.js';
 
 /** The serdes of a stream where the declaration cannot know them: after its key or value was changed. */
@@ -36,16 +36,16 @@ export interface Stream<K, V> {
   ): Readonly<Record<N | 'rest', Stream<K, V>>>;
 
   /** Ends in a topic; null is written as a tombstone. */
-  to(topic: string, serdes: KeyValue<K, V>): void;
+  to(topic: string, serdes: { readonly key: Encodes<NonNullable<K>>; readonly value: Encodes<NonNullable<V>> }): void;
   /** Through a topic of the topology's own, so that equal keys meet. @param partitions @default as what it is joined with, or as its sources */
-  repartition(name: string, serdes: KeyValue<K, V> & { readonly partitions?: number }): Stream<K, V>;
+  repartition(name: string, serdes: KeyValue<NonNullable<K>, NonNullable<V>> & { readonly partitions?: number }): Stream<K, V>;
 
   /** Records with a null key or value are skipped by what follows. */
   groupByKey(serdes?: Serdes<NonNullable<K>, NonNullable<V>>): Grouped<NonNullable<K>, NonNullable<V>>;
   groupBy<K2>(
     to: (value: V, key: K, at: Moment) => K2,
     key: Serde<NonNullable<K2>>,
-    value?: Serde<V>,
+    value?: Serde<NonNullable<V>>,
   ): Grouped<NonNullable<K2>, NonNullable<V>>;
   /** The last value of each key; null deletes, a null key is skipped. */
   toTable(name: string, options?: StoreOptions & Serdes<NonNullable<K>, NonNullable<V>>): StoredTable<NonNullable<K>, NonNullable<V>>;
@@ -54,13 +54,13 @@ export interface Stream<K, V> {
   join<V2, R>(
     table: Table<NonNullable<K>, V2>,
     joiner: (value: NonNullable<V>, row: V2, key: NonNullable<K>) => R,
-    options?: JoinOptions<K, V>,
+    options?: JoinOptions<NonNullable<K>, NonNullable<V>>,
   ): Stream<NonNullable<K>, R>;
   /** With the row or undefined; a null key has no row, null values are skipped. */
   leftJoin<V2, R>(
     table: Table<NonNullable<K>, V2>,
     joiner: (value: NonNullable<V>, row: V2 | undefined, key: K) => R,
-    options?: JoinOptions<K, V>,
+    options?: JoinOptions<NonNullable<K>, NonNullable<V>>,
   ): Stream<K, R>;
   /** Each pair of records with the same key that are near in time. Null keys and values are skipped. */
   joinStream<V2, R>(
@@ -112,6 +112,8 @@ export interface Table<K, V> {
   leftJoin<V2, R>(other: Table<K, V2>, joiner: (value: V, other: V2 | undefined, key: K) => R): Table<K, R>;
   outerJoin<V2, R>(other: Table<K, V2>, joiner: (value: V | undefined, other: V2 | undefined, key: K) => R): Table<K, R>;
 }
+export type KeyOf<Q> = Q extends Queryable<infer K, unknown> ? K : never;
+export type ValueOf<Q> = Q extends Queryable<never, infer V> ? V : never;
 export interface StoredTable<K, V> extends Table<K, V>, Queryable<K, V> {}
 
 export interface Aggregation<K, V, A> {
@@ -174,12 +176,8 @@ export interface JoinWindow<K, V, V2> {
 }
 
 /** A store of processors, with keys of text; several may share it, and are then one part of the topology. */
-export interface StateStore<V> extends Queryable<string, V> {
-  readonly declaration: StoreDeclaration;
-  readonly value: Serde<V>;
-}
-export type Stores = Readonly<Record<string, StateStore<never>>>;
-type ValueIn<S> = S extends StateStore<infer V> ? V : never;
+export type StateStore<V> = Queryable<string, V> & { readonly kind: 'state' };
+export type Stores = Readonly<Record<string, StateStore<unknown>>>;
 
 export interface ProcessedRecord<K, V> extends Moment {
   readonly key: K;
@@ -190,7 +188,7 @@ export interface ProcessedRecord<K, V> extends Moment {
 
 export interface ProcessContext<S, K, V> {
   /** A store that was declared for this processor. */
-  store<N extends keyof S & string>(name: N): Rows<ValueIn<S[N]>>;
+  store<N extends keyof S & string>(name: N): Rows<ValueOf<S[N]>>;
   /** @param at @default the timestamp and headers of the record under way, or the time of the timer */
   forward(key: K, value: V, at?: Partial<Moment>): void;
   /** One timer for each name and key: a new time replaces the one before. Survives restarts. */

@@ -1,0 +1,213 @@
+import { SpoolError } from '@spool/schemas';
+import type { RunningProcessor } from '../engine/processor.js';
+import { standbyCopy } from '../engine/standby.js';
+import { transactionalWork } from '../engine/transactional-work.js';
+import type { ProcessorDefinition, ProcessorStatus, TaskWork } from '../engine/work.js';
+import { createSharedWriter } from '../engine/writer.js';
+import { checkpointCodec } from '../instance/checkpoints.js';
+import type { Instance } from '../instance/instance.js';
+import type { ConsumedRecord } from '../kafka/port.js';
+import type { Store } from '../store/store.js';
+import { writeBehind } from '../store/write-behind.js';
+import type { Part } from './parts.js';
+import { actualTopic, planPartitions, tasksOf } from './plan.js';
+import { storeQuery, type StoreQuery } from './query.js';
+import { openPart, type Dropped, type OpenPart } from './scope.js';
+import { openSerde } from './serde.js';
+import type { Topology } from './topology.js';
+import type { KeyOf, ValueOf } from './verbs.js';
+
+export interface RunTopologyOptions {
+  /** `at-least-once`: a crash may repeat a group of records, results and state alike. @default 'exactly-once' */
+  readonly delivery?: 'exactly-once' | 'at-least-once';
+  /** `instance`: one transaction for all tasks of a part here. `partition`: one for each task, which costs more under load. @default 'instance' */
+  readonly transactions?: 'instance' | 'partition';
+  /** How many other instances keep a warm copy of each task's state. @default 0 */
+  readonly standbys?: number;
+  /** Where a topic that was never read starts. @default 'earliest' */
+  readonly startAt?: 'earliest' | 'latest';
+  /** Stores on this machine that were written by another version are rebuilt from the changelog. @default '1' */
+  readonly codeVersion?: string;
+  /** How long an instance may be silent before its tasks go to others, in milliseconds. @default 6000 */
+  readonly sessionTimeoutMs?: number;
+  /** Records in one transaction, at the most. @default 2000 */
+  readonly maxGroupRecords?: number;
+}
+
+export interface RunningTopology<Q> extends AsyncDisposable {
+  /** Of each part, in the order of declaration. */
+  status(): readonly ProcessorStatus[];
+  /** Records that were passed over on this instance since it started. */
+  readonly dropped: Readonly<Dropped>;
+  /** Resolves when what stood in the topics at the call has gone through all parts; this instance has to own all their partitions. */
+  caughtUp(signal?: AbortSignal): Promise<void>;
+  /** @param name as the declaration returned it */
+  store<N extends keyof Q & string>(name: N): Promise<StoreQuery<KeyOf<Q[N]>, ValueOf<Q[N]>>>;
+  close(): Promise<void>;
+}
+
+/**
+ * Runs this instance's share of a topology. It makes the topics of the topology's own; those from outside have to be there.
+ * @throws SpoolError UNKNOWN_TOPIC; INVALID_CONFIG for topics that meet by key and are not partitioned alike; PARTITIONS_CHANGED
+ */
+export async function runTopology<Q>(
+  instance: Instance,
+  topology: Topology<Q>,
+  options: RunTopologyOptions = {},
+): Promise<RunningTopology<Q>> {
+  const { kafka, topics } = instance;
+  const { namespace } = topics;
+  const { parts } = topology;
+
+  // 1. the topics
+  const outside = parts.flatMap(({ sources, sinks }) => [...sources, ...sinks]).filter(({ internal }) => internal === undefined);
+  const described = await kafka.admin.describeTopics([...new Set(outside.map(({ topic }) => topic!))]);
+  const planned = planPartitions(parts, new Map(described.map(({ name, partitions }) => [name, partitions])), namespace);
+  const consumers = parts.map((part) => namespace + part.consumer);
+  const internal = parts.flatMap(({ sources }) => sources).filter((source) => source.internal !== undefined);
+  await kafka.admin.ensureTopics([
+    ...internal.map((source) => topics.repartition(source.topic!, planned.get(actualTopic(source, namespace))!)),
+    ...parts.map((part) => topics.changelog(part.consumer, tasksOf(part, planned, namespace))),
+    // The engine names them by the consumer alone.
+    ...consumers.map((consumer) => ({ ...topics.deadLetters(consumer), name: `dlq.${consumer}` })),
+  ]);
+
+  // 2. the parts, the last first: who writes finds its readers in their groups
+  const dropped: Dropped = { skipped: 0, late: 0 };
+  const open = parts.map(() => new Map<number, Store>());
+  const processors: RunningProcessor[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(processors.map((processor) => processor.close()));
+  };
+  try {
+    for (const [index, part] of parts.entries()) {
+      processors.push(await instance.run(definition(instance, part, options, dropped, open[index]!)));
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+
+  return {
+    status: () => processors.map((processor) => processor.status()),
+    dropped,
+    async caughtUp(signal) {
+      // Each part has written all when it has read all, so one pass in the order of the data is enough, and as many as there are parts always.
+      for (let pass = 0; pass < parts.length; pass++) for (const processor of processors) await processor.caughtUp(signal);
+    },
+    store(name) {
+      const stored = topology.queried.get(name);
+      const index = parts.findIndex(({ nodes }) => nodes.some(({ stores }) => stores.some((store) => store.name === stored?.store.name)));
+      const part = parts[index];
+      if (stored === undefined || part === undefined)
+        throw new SpoolError('NOT_FOUND', `${topology.name} has no store ${name} to be asked`);
+      const changelog = topics.changelog(part.consumer, 1).name;
+      return storeQuery({
+        name: `${topology.name}/${name}`,
+        stored,
+        stores: open[index]!,
+        partitions: tasksOf(part, planned, namespace),
+        open: (serde) => openSerde(serde, instance.codec, changelog),
+      });
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+function definition(
+  instance: Instance,
+  part: Part,
+  options: RunTopologyOptions,
+  dropped: Dropped,
+  open: Map<number, Store>,
+): ProcessorDefinition {
+  const { kafka, codec, topics, now, log } = instance;
+  const { namespace } = topics;
+  const consumer = namespace + part.consumer;
+  const { delivery = 'exactly-once', transactions = 'instance', standbys = 0, startAt = 'earliest' } = options;
+  const changelog = topics.changelog(part.consumer, 1).name;
+  const sources = [...new Set(part.sources.map((source) => actualTopic(source, namespace)))];
+  const writer =
+    delivery === 'exactly-once' && transactions === 'instance'
+      ? createSharedWriter({ kafka, prefix: `${consumer}/${instance.id}` })
+      : undefined;
+  const onError = (error: unknown): void => log('error', 'a store cannot be kept', { consumer, error: String(error) });
+  const shared = async (id: string, opened: OpenPart) => ({
+    kafka,
+    consumer,
+    task: id,
+    now,
+    changelog: { topic: changelog, partition: Number(id) },
+    ...(await checkpointCodec(instance, changelog)),
+    stores: opened.stores,
+    store: writeBehind(instance.openStore(consumer, id, options.codeVersion), { onError }),
+  });
+  const openNodes = (): Promise<OpenPart> => openPart(part, { codec, namespace, changelog, dropped });
+  return {
+    consumer,
+    sources,
+    assignment: 'group',
+    startAt,
+    standbys,
+    ...(options.sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs: options.sessionTimeoutMs }),
+    ...(options.maxGroupRecords === undefined ? {} : { maxGroupRecords: options.maxGroupRecords }),
+    async open(task) {
+      const nodes = await openNodes();
+      const base = await shared(task.id, nodes);
+      const work = await transactionalWork({
+        ...base,
+        generation: task.assignment?.generation ?? 0,
+        signal: task.signal,
+        handle: nodes.handle,
+        onTimer: nodes.onTimer,
+        onExpired: nodes.onExpired,
+        ...(writer === undefined ? {} : { writer }),
+        ...(delivery === 'at-least-once' ? { producer: instance.producer } : {}),
+      });
+      open.set(Number(task.id), base.store);
+      return watched(work, sources.length > 1, () => {
+        if (open.get(Number(task.id)) === base.store) open.delete(Number(task.id));
+      });
+    },
+    openStandby: async ({ id }) => standbyCopy({ ...(await shared(id, await openNodes())), onError }),
+    ...(writer === undefined ? {} : { close: () => writer.close() }),
+  };
+}
+
+/** @param several the records of a group come from several topics: they are handled in order of time, as far as the group goes */
+const watched = (work: TaskWork, several: boolean, closing: () => void): TaskWork => ({
+  positions: work.positions,
+  epoch: work.epoch,
+  replay: work.replay,
+  get nextTimer() {
+    return work.nextTimer;
+  },
+  process: (group) => work.process(several ? { ...group, records: inOrderOfTime(group.records) } : group),
+  async close() {
+    closing();
+    await work.close();
+  },
+});
+
+/** Each partition keeps its own order; of their next records the earliest goes first. */
+function inOrderOfTime(records: readonly ConsumedRecord[]): readonly ConsumedRecord[] {
+  const queues = new Map<string, ConsumedRecord[]>();
+  for (const record of records) {
+    const queue = queues.get(record.topic);
+    if (queue === undefined) queues.set(record.topic, [record]);
+    else queue.push(record);
+  }
+  if (queues.size < 2) return records;
+  const heads = [...queues.values()].map((queue) => ({ queue, next: 0 }));
+  const ordered: ConsumedRecord[] = [];
+  while (ordered.length < records.length) {
+    let first: (typeof heads)[number] | undefined;
+    for (const head of heads) {
+      const record = head.queue[head.next];
+      if (record !== undefined && (first === undefined || record.timestamp < first.queue[first.next]!.timestamp)) first = head;
+    }
+    ordered.push(first!.queue[first!.next++]!);
+  }
+  return ordered;
+}
