@@ -215,6 +215,11 @@ export function handling(options: HandlingOptions, changelog?: TopicPartition): 
   /** What goes with every group. */
   const finish = (before: number, idle: boolean): Handled => {
     if (streamTime !== before) putStreamTime((name) => staged.table(name), streamTime);
+    if (idle) {
+      // What was due had moved or gone: it is not due again.
+      stores.settle(false);
+      timers.settle(false);
+    }
     const covered = idle ? null : (options.beforeCommit?.(context) ?? null);
     if (changelog !== undefined) for (const change of stores.changes(changelog)) outputs.push(change);
     return { outputs, callbacks, covered, streamTime, begun, idle };

@@ -1,6 +1,10 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { SpoolError } from '@spool/schemas';
 import fc from 'fast-check';
 import { offset, type ConsumedRecord } from '../kafka/port.js';
+import { openLmdbStore } from '../store/lmdb-store.js';
 import { createMemoryStore } from '../store/memory-store.js';
 import { emptyCheckpoint, type Store } from '../store/store.js';
 import { DeadlineHeap } from './deadlines.js';
@@ -187,9 +191,46 @@ describe('timers', () => {
     clock = 1600;
     const { outputs } = await task.run([]);
     task.commit(emptyCheckpoint);
-    expect(written(outputs)).toEqual(['s/$timers/due\u0000a=gone', 's/$timers/due\u0000b=gone']);
+    expect(written(outputs)).toEqual(['s/$timers/due\u001fa=gone', 's/$timers/due\u001fb=gone']);
     expect((await task.run([])).idle).toBe(true);
     expect(fired).toEqual(['due a at 1600/0', 'due b at 1600/0']);
+  });
+
+  it('that were moved, like rows that were written again, are not due at their old time for ever', async () => {
+    let at = 1050;
+    const task = open({
+      stores: [counts(100)],
+      handle(of, context) {
+        count(of, context);
+        context.schedule({ name: 'due', key: 'a', clock: 'wall', at });
+      },
+    });
+    for (at of [1050, 1180]) {
+      await task.run([record('a')]);
+      task.commit(emptyCheckpoint);
+      clock += 50;
+    }
+    expect([clock, task.nextTimer]).toEqual([1100, 1050]);
+    expect((await task.run([])).idle).toBe(true);
+    task.discard();
+    expect(task.nextTimer).toBe(1150);
+  });
+
+  it('of long keys survive in LMDB', async () => {
+    const path = mkdtempSync(join(tmpdir(), 'spool-timers-'));
+    const fired: string[] = [];
+    store = openLmdbStore({ path });
+    try {
+      const first = timed(fired);
+      await first.run([record('k'.repeat(100))]);
+      first.commit(emptyCheckpoint);
+      clock = 1600;
+      await timed(fired).run([]);
+      expect(fired).toEqual([`due ${'k'.repeat(100)} at 1600/0`]);
+    } finally {
+      await store.close();
+      rmSync(path, { recursive: true });
+    }
   });
 
   it('fire on stream time behind the record that moved it', async () => {

@@ -19,8 +19,8 @@ interface TimerRow {
 }
 
 const timersTable = '$timers';
-/** Between name and key; a name cannot hold it. */
-const separator = '\u0000';
+/** Between name and key; a name cannot hold it. (LMDB takes a longer text with NUL in it for several.) */
+const separator = '\u001f';
 
 /** Timers are rows like others: they survive restarts and moves with the changelog. */
 export const timersSpec: StoreSpec = {
