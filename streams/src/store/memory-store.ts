@@ -47,4 +47,13 @@ export const copyOf = (value: unknown): unknown =>
   value instanceof Uint8Array ? value : Array.isArray(value) ? value.map(copyOf) : structuredClone(value);
 
 /** Byte order of the UTF-8 forms, as LMDB has it; JavaScript compares UTF-16 units. */
-export const compareKeys = (a: string, b: string): number => (a === b ? 0 : Buffer.compare(Buffer.from(a), Buffer.from(b)));
+export function compareKeys(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let index = 0; index < length; index++) {
+    const [x, y] = [a.charCodeAt(index), b.charCodeAt(index)];
+    if (x !== y) return ranked(x) - ranked(y);
+  }
+  return a.length - b.length;
+}
+/** Halves of pairs stand for code points above all that have one unit. */
+const ranked = (unit: number): number => (unit < 0xd800 ? unit : unit < 0xe000 ? unit + 0x2000 : unit - 0x800);

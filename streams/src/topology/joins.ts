@@ -40,14 +40,15 @@ export interface AnyJoinWindow {
   readonly otherValue?: AnySerde;
 }
 
-const sequenceDigits = 6;
-/** Behind the key in a row: a slash, the time and the number among records of the same key and time. */
-const suffixLength = 1 + 14 + sequenceDigits;
 const minStepMs = 1000;
 
+/** Rows of a key in a span of time: its records by number, and how many there are. A key's row ends behind its last slash. */
+const recordRow = (span: string, key: string, n: number): string => `${span}${key}/${n}`;
+const countRow = (span: string, key: string): string => `${span}${key}/#`;
+
 /**
- * Pairs of records of two streams that are near in time. Each side keeps its records by spans of time, then key, then time: a look-up reads few rows, and
- * what has passed goes span by span. A record of a left join that waits for a partner has a timer.
+ * Pairs of records of two streams that are near in time. Each side keeps its records by spans of time and keys: a look-up reads those of a key in
+ * the spans around, row by row, and what has passed goes span by span. A record of a left join that waits for a partner has a timer.
  */
 export function joinWithin(
   name: string,
@@ -89,22 +90,31 @@ export function joinWithin(
       const drops = dropsByTime(scope, self, tables, (span) => span + stepMs + keptMs + 1, stepMs);
       const alone = timerName(self, 'alone');
 
+      const countOf = (side: 0 | 1, row: string): number => tables[side]().get(row)?.readUInt32BE() ?? 0;
       const keep = (side: 0 | 1, of: string, value: unknown, at: number): string => {
-        const rows = tables[side]();
-        const prefix = `${timeText(spanOf(at))}${of}/${timeText(at)}`;
-        const numbered = (n: number): string => prefix + String(n).padStart(sequenceDigits, '0');
-        let sequence = 0;
-        while (rows.get(numbered(sequence)) !== undefined) sequence++;
-        rows.put(numbered(sequence), toStored(at, serdes[side].encode(value as NonNullable<unknown>)));
+        const span = timeText(spanOf(at));
+        const counter = countRow(span, of);
+        const count = countOf(side, counter);
+        const row = recordRow(span, of, count);
+        tables[side]().put(row, toStored(at, serdes[side].encode(value as NonNullable<unknown>)));
+        const next = Buffer.allocUnsafe(4);
+        next.writeUInt32BE(count + 1);
+        tables[side]().put(counter, next);
         drops.remember(spanOf(at));
-        return numbered(sequence);
+        return row;
       };
-      const partners = function* (side: 0 | 1, of: string, from: number, to: number): Iterable<readonly [row: string, stored: Buffer]> {
+      const partners = (side: 0 | 1, of: string, from: number, to: number): (readonly [row: string, stored: Buffer])[] => {
+        const found: (readonly [string, Buffer])[] = [];
         for (let span = spanOf(from); span <= spanOf(to); span += stepMs) {
-          const prefix = `${timeText(span)}${of}/`;
-          const range = { from: prefix + timeText(Math.max(0, from)), to: prefix + timeText(to + 1) };
-          for (const [row, stored] of tables[side]().range(range)) if (row.length === prefix.length - 1 + suffixLength) yield [row, stored];
+          const text = timeText(span);
+          const count = countOf(side, countRow(text, of));
+          for (let n = 0; n < count; n++) {
+            const row = recordRow(text, of, n);
+            const stored = tables[side]().get(row);
+            if (stored !== undefined && storedTimestamp(stored) >= from && storedTimestamp(stored) <= to) found.push([row, stored]);
+          }
         }
+        return found.sort(([, a], [, b]) => storedTimestamp(a) - storedTimestamp(b));
       };
       const take =
         (side: 0 | 1, earlier: number, later: number): Emit =>
@@ -115,7 +125,7 @@ export function joinWithin(
           const of = keys.toRow(by);
           const own = keep(side, of, value, timestamp);
           let met = false;
-          for (const [row, stored] of [...partners(side === 0 ? 1 : 0, of, timestamp - earlier, timestamp + later)]) {
+          for (const [row, stored] of partners(side === 0 ? 1 : 0, of, timestamp - earlier, timestamp + later)) {
             met = true;
             const other = decodeNow(serdes[side === 0 ? 1 : 0], storedBytes(stored));
             if (left && side === 1) scope.context.cancel(alone, row);
@@ -129,7 +139,8 @@ export function joinWithin(
         if (due !== alone) return drops.drop(row);
         const stored = tables[0]().get(row);
         if (stored === undefined) return;
-        const by = keys.fromRow(splitTime(row)[1].slice(0, -suffixLength));
+        const [, rest] = splitTime(row);
+        const by = keys.fromRow(rest.slice(0, rest.lastIndexOf('/')));
         const timestamp = storedTimestamp(stored);
         out(by, joiner(decodeNow(serdes[0], storedBytes(stored)), undefined, by), { timestamp, headers: {} });
       });

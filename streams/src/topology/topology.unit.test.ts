@@ -578,7 +578,8 @@ describe('a join', () => {
     const made = await streams(false, [
       ['one', 'a', 'x', 10],
       ['one', 'a', 'y', 10],
-      ['one', 'a/00000000000010', 'z', 10],
+      ['one', 'a/0', 'z', 10],
+      ['one', 'a/#', 'z', 10],
       ['two', 'a', '1', 10],
     ]);
     expect(made).toEqual(['a:x1@10', 'a:y1@10']);
@@ -603,9 +604,9 @@ describe('a join', () => {
     >);
     const left = await driver.store('left');
     for (const timestamp of [0, 500, 1005]) await driver.input('one', text).send('k', 'v', { timestamp });
-    expect((await left.count()).result).toBe(3);
+    expect((await left.count()).result).toBe(3 + 2);
     await driver.input('two', text).send('k', 'v', { timestamp: 1006 });
-    expect((await left.count()).result).toBe(1);
+    expect((await left.count()).result).toBe(1 + 1);
   });
 
   it('goes through a repartition topic on the side whose key has changed', async () => {
