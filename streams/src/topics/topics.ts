@@ -35,8 +35,6 @@ export function topicCatalogue({ namespace = '', partitions = 3 }: TopicOptions 
     events: (aggregate: string) => forEver(`evt.${aggregate}`),
     /** Snapshots, outcomes and task checkpoints of an aggregate. */
     snapshots: (aggregate: string) => compacted(`snap.${aggregate}`),
-    /** Rows and checkpoints of a processor's tasks. */
-    changelog: (consumer: string, count: number): TopicSpec => ({ ...compacted('', count), name: `${consumer}.changelog` }),
     /** Queries to a projection, answered by any of its instances. */
     queries: (projection: string) => deleted(`qry.${projection}`, 5 * minute),
     /** Requests for rows of a processor's stores; partition i is answered by the owner of task i. */

@@ -63,13 +63,11 @@ export async function runTopology<Q>(
   const outside = parts.flatMap(({ sources, sinks }) => [...sources, ...sinks]).filter(({ internal }) => internal === undefined);
   const described = await kafka.admin.describeTopics([...new Set(outside.map(({ topic }) => topic!))]);
   const planned = planPartitions(parts, new Map(described.map(({ name, partitions }) => [name, partitions])), namespace);
-  const consumers = parts.map((part) => namespace + part.consumer);
   const internal = parts.flatMap(({ sources }) => sources).filter((source) => source.internal !== undefined);
   await kafka.admin.ensureTopics([
     ...internal.map((source) => topics.repartition(source.topic!, planned.get(actualTopic(source, namespace))!)),
     ...parts.map((part) => topics.changelog(part.consumer, tasksOf(part, planned, namespace))),
-    // The engine names them by the consumer alone.
-    ...consumers.map((consumer) => ({ ...topics.deadLetters(consumer), name: `dlq.${consumer}` })),
+    ...parts.map((part) => ({ ...topics.deadLetters(part.consumer), partitions: tasksOf(part, planned, namespace) })),
   ]);
 
   // 2. the parts, the last first: who writes finds its readers in their groups
@@ -139,6 +137,7 @@ function definition(
     task: id,
     now,
     changelog: { topic: changelog, partition: Number(id) },
+    deadLetterTopic: topics.deadLetters(part.consumer).name,
     ...(await checkpointCodec(instance, changelog)),
     stores: opened.stores,
     store: writeBehind(instance.openStore(consumer, id, options.codeVersion), { onError }),
@@ -176,19 +175,16 @@ function definition(
 }
 
 /** @param several the records of a group come from several topics: they are handled in order of time, as far as the group goes */
-const watched = (work: TaskWork, several: boolean, closing: () => void): TaskWork => ({
-  positions: work.positions,
-  epoch: work.epoch,
-  replay: work.replay,
-  get nextTimer() {
-    return work.nextTimer;
-  },
-  process: (group) => work.process(several ? { ...group, records: inOrderOfTime(group.records) } : group),
-  async close() {
-    closing();
-    await work.close();
-  },
-});
+function watched(work: TaskWork, several: boolean, closing: () => void): TaskWork {
+  const own: Pick<TaskWork, 'process' | 'close'> = {
+    process: (group) => work.process(several ? { ...group, records: inOrderOfTime(group.records) } : group),
+    async close() {
+      closing();
+      await work.close();
+    },
+  };
+  return Object.assign(Object.create(work) as TaskWork, own);
+}
 
 /** Each partition keeps its own order; of their next records the earliest goes first. */
 function inOrderOfTime(records: readonly ConsumedRecord[]): readonly ConsumedRecord[] {
