@@ -55,3 +55,5 @@ export {
   type Connection,
   type PlatformSettings,
 } from './settings/settings.js';
+export { serveStores } from './stores/serve.js';
+export { openStoreQueries, type DistributedStore, type Found, type StoreAskOptions, type StoreQueryOptions } from './stores/ask.js';

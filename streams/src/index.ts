@@ -12,7 +12,6 @@ export {
   type RestoreProgress,
   type RestoreSource,
   type TaskCheckpoint,
-  restoredInputs,
 } from './engine/restore.js';
 export { backOffMs } from './engine/retry.js';
 export { handling, type Commit, type Handled, type Handling, type HandlingOptions, type TaskContext } from './engine/handling.js';
@@ -61,8 +60,8 @@ export type { KafkaConfig } from './kafka/kafkajs/connection.js';
 export { avro, bytes, json, long, nullable, string, type Encodes, type KeyValue, type Serde } from './topology/serde.js';
 export { hopping, tumbling, windowed, type TimeWindows, type Windowed } from './topology/windows.js';
 export { topology, type Declare, type Queryables, type TableSource, type Topology } from './topology/topology.js';
-export { runTopology, type RunningTopology, type RunTopologyOptions } from './topology/run.js';
-export type { Answer, QueriedRow, StoreQuery } from './topology/query.js';
+export { partOf, runTopology, type PartTasks, type RunningTopology, type RunTopologyOptions } from './topology/run.js';
+export { openRows, positionOf, rowBytes, type Answer, type QueriedRow, type StoredRows, type StoreQuery } from './topology/query.js';
 export type { Description } from './topology/parts.js';
 export type { Moment } from './topology/graph.js';
 export type {
@@ -82,4 +81,6 @@ export type {
   Stream,
   WindowedGrouped,
   WindowOptions,
+  KeyOf,
+  ValueOf,
 } from './topology/verbs.js';

@@ -239,4 +239,7 @@ function storedCheckpoint(store: Store): TaskCheckpoint | undefined {
 }
 
 /** The next offset of each input that a task's store reflects. */
-export const restoredInputs = (store: Store): ReadonlyMap<string, Offset> => storedCheckpoint(store)?.inputs ?? new Map();
+export function restoredInputs(store: Store): ReadonlyMap<string, Offset> {
+  const row = store.get(checkpointTable, 'last') as Pick<StoredTaskCheckpoint, 'inputs'> | undefined;
+  return new Map(Object.entries(row?.inputs ?? {}).map(([key, at]) => [key, offset(at)]));
+}

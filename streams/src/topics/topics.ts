@@ -38,7 +38,7 @@ export function topicCatalogue({ namespace = '', partitions = 3 }: TopicOptions 
     /** Queries to a projection, answered by any of its instances. */
     queries: (projection: string) => deleted(`qry.${projection}`, 5 * minute),
     /** Requests for rows of a processor's stores; partition i is answered by the owner of task i. */
-    storeQueries: (consumer: string): string => `qry.${consumer}`,
+    storeQueries: (consumer: string, tasks: number): TopicSpec => ({ ...deleted('', 5 * minute, tasks), name: `qry.${consumer}` }),
     /** Replies, one fixed partition per waiting process. */
     replies: (pool: string) => deleted(`reply.${pool}`, 5 * minute, 16),
     /** State of a processor, a partition for each of its tasks. */

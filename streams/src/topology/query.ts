@@ -1,7 +1,7 @@
 import { SpoolError } from '@spool/schemas';
-import { checkpointTableName } from '../engine/restore.js';
+import { restoredInputs } from '../engine/restore.js';
 import { partitionOf } from '../kafka/partitioner.js';
-import { offset, type Offset } from '../kafka/port.js';
+import type { Offset } from '../kafka/port.js';
 import type { RangeOptions, Store } from '../store/store.js';
 import { storedBytes, storedTimestamp, type RowKeys } from './rows.js';
 import { untyped, type AnySerde } from './serde.js';
@@ -37,16 +37,29 @@ export interface QueryOptions {
   readonly open: (serde: AnySerde) => Promise<AnySerde>;
 }
 
-export async function storeQuery<K, V>({ name, stored, stores, partitions, open }: QueryOptions): Promise<StoreQuery<K, V>> {
+/** How the rows of a store are read, whoever holds them. */
+export interface StoredRows<K, V> {
+  readonly keys: RowKeys<K>;
+  /** @param row the key as the store has it @param bytes as `rowBytes` gives them */
+  readonly decode: (row: string, bytes: Buffer) => Promise<QueriedRow<K, V>>;
+}
+
+export async function openRows<K, V>(stored: StoredState, open: (serde: AnySerde) => Promise<AnySerde>): Promise<StoredRows<K, V>> {
   const keys = (await stored.keys(open)) as RowKeys<K>;
   const serde = await open(untyped(stored.value));
-  const table = stored.store.name;
-  const { ttlMs } = stored.store;
-  const row = async (at: string, found: unknown): Promise<QueriedRow<K, V>> => {
-    const bytes = bytesIn(found, ttlMs);
-    const value = (await serde.decode(stored.timestamped ? storedBytes(bytes) : bytes)) as V;
-    return { key: keys.fromRow(at), value, timestamp: stored.timestamped ? storedTimestamp(bytes) : undefined };
+  return {
+    keys,
+    async decode(row, bytes) {
+      const value = (await serde.decode(stored.timestamped ? storedBytes(bytes) : bytes)) as V;
+      return { key: keys.fromRow(row), value, timestamp: stored.timestamped ? storedTimestamp(bytes) : undefined };
+    },
   };
+}
+
+export async function storeQuery<K, V>({ name, stored, stores, partitions, open }: QueryOptions): Promise<StoreQuery<K, V>> {
+  const { keys, decode } = await openRows<K, V>(stored, open);
+  const table = stored.store.name;
+  const row = (at: string, found: unknown): Promise<QueriedRow<K, V>> => decode(at, rowBytes(stored.store, found));
   const all = (): Store[] => {
     if (stores.size === 0) throw new SpoolError('UNAVAILABLE', `no partition of ${name} is on this instance`);
     return [...stores].sort(([a], [b]) => a - b).map(([, store]) => store);
@@ -80,18 +93,15 @@ export async function storeQuery<K, V>({ name, stored, stores, partitions, open 
   };
 }
 
-/** Rows with a TTL stand beside the time they were written at. */
-const bytesIn = (found: unknown, ttlMs: number | undefined): Buffer => {
+/** A row as it stands in the store, where rows with a TTL are beside the time they were written at. */
+export const rowBytes = ({ ttlMs }: Pick<StoredState['store'], 'ttlMs'>, found: unknown): Buffer => {
   const bytes = (ttlMs === undefined ? found : (found as readonly [number, unknown])[1]) as Uint8Array;
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 };
 
 /** It is committed with the rows. */
-function positionOf(stores: readonly Store[]): ReadonlyMap<string, Offset> {
+export function positionOf(stores: readonly Store[]): ReadonlyMap<string, Offset> {
   const position = new Map<string, Offset>();
-  for (const store of stores) {
-    const last = store.get(checkpointTableName, 'last') as { readonly inputs: Readonly<Record<string, string>> } | undefined;
-    for (const [key, at] of Object.entries(last?.inputs ?? {})) position.set(key, offset(at));
-  }
+  for (const store of stores) for (const [key, at] of restoredInputs(store)) position.set(key, at);
   return position;
 }

@@ -34,6 +34,15 @@ export interface RunTopologyOptions {
   readonly maxGroupRecords?: number;
 }
 
+/** The tasks of one part that are open on this instance, for whoever answers for them. */
+export interface PartTasks {
+  readonly consumer: string;
+  /** Topics; partition i of each belongs to task i. */
+  readonly sources: readonly string[];
+  readonly tasks: number;
+  readonly stores: ReadonlyMap<number, Store>;
+}
+
 export interface RunningTopology<Q> extends AsyncDisposable {
   /** Of each part, in the order of declaration. */
   status(): readonly ProcessorStatus[];
@@ -42,6 +51,7 @@ export interface RunningTopology<Q> extends AsyncDisposable {
   /** Resolves when what stood in the topics at the call has gone through all parts; this instance has to own all their partitions. */
   caughtUp(signal?: AbortSignal): Promise<void>;
   /** @param name as the declaration returned it */
+  readonly parts: readonly PartTasks[];
   store<N extends keyof Q & string>(name: N): Promise<StoreQuery<KeyOf<Q[N]>, ValueOf<Q[N]>>>;
   close(): Promise<void>;
 }
@@ -88,6 +98,12 @@ export async function runTopology<Q>(
 
   return {
     status: () => processors.map((processor) => processor.status()),
+    parts: parts.map((part, index) => ({
+      consumer: namespace + part.consumer,
+      sources: part.sources.map((source) => actualTopic(source, namespace)),
+      tasks: tasksOf(part, planned, namespace),
+      stores: open[index]!,
+    })),
     dropped,
     async caughtUp(signal) {
       // Each part has written all when it has read all, so one pass in the order of the data is enough, and as many as there are parts always.
@@ -95,15 +111,12 @@ export async function runTopology<Q>(
     },
     store(name) {
       const stored = topology.queried.get(name);
-      const index = parts.findIndex(({ nodes }) => nodes.some(({ stores }) => stores.some((store) => store.name === stored?.store.name)));
-      const part = parts[index];
-      if (stored === undefined || part === undefined)
-        throw new SpoolError('NOT_FOUND', `${topology.name} has no store ${name} to be asked`);
+      const part = partOf(topology, name);
       const changelog = topics.changelog(part.consumer, 1).name;
       return storeQuery({
         name: `${topology.name}/${name}`,
-        stored,
-        stores: open[index]!,
+        stored: stored!,
+        stores: open[parts.indexOf(part)]!,
         partitions: tasksOf(part, planned, namespace),
         open: (serde) => openSerde(serde, instance.codec, changelog),
       });
@@ -111,6 +124,14 @@ export async function runTopology<Q>(
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+/** The part whose tasks hold a store. @throws SpoolError NOT_FOUND */
+export function partOf({ name, parts, queried }: Topology<unknown>, asked: string): Part {
+  const store = queried.get(asked)?.store.name;
+  const part = parts.find(({ nodes }) => nodes.some(({ stores }) => stores.some((one) => one.name === store)));
+  if (part === undefined) throw new SpoolError('NOT_FOUND', `${name} has no store ${asked} to be asked`);
+  return part;
 }
 
 function definition(
