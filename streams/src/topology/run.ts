@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { SpoolError } from '@spool/schemas';
 import type { RunningProcessor } from '../engine/processor.js';
 import { standbyCopy } from '../engine/standby.js';
@@ -6,8 +7,8 @@ import type { ProcessorDefinition, ProcessorStatus, TaskWork } from '../engine/w
 import { createSharedWriter } from '../engine/writer.js';
 import { checkpointCodec } from '../instance/checkpoints.js';
 import type { Instance } from '../instance/instance.js';
-import type { ConsumedRecord } from '../kafka/port.js';
-import type { Store } from '../store/store.js';
+import type { ConsumedRecord, Kafka, Offset } from '../kafka/port.js';
+import { partitionKey, type Store } from '../store/store.js';
 import { writeBehind } from '../store/write-behind.js';
 import type { Part } from './parts.js';
 import { actualTopic, planPartitions, tasksOf } from './plan.js';
@@ -106,8 +107,22 @@ export async function runTopology<Q>(
     })),
     dropped,
     async caughtUp(signal) {
-      // Each part has written all when it has read all, so one pass in the order of the data is enough, and as many as there are parts always.
-      for (let pass = 0; pass < parts.length; pass++) for (const processor of processors) await processor.caughtUp(signal);
+      // A part has written all when it has read all; with as many passes as parts their order does not matter.
+      for (let pass = 0; pass < parts.length; pass++) {
+        for (const [index, processor] of processors.entries()) {
+          await processor.caughtUp(signal);
+          const own = parts[index]!.sources.filter((source) => source.internal !== undefined);
+          await reached(
+            processor,
+            await highWatermarks(
+              kafka,
+              own.map((source) => actualTopic(source, namespace)),
+              planned,
+            ),
+            signal,
+          );
+        }
+      }
     },
     store(name) {
       const stored = topology.queried.get(name);
@@ -193,6 +208,33 @@ function definition(
     openStandby: async ({ id }) => standbyCopy({ ...(await shared(id, await openNodes())), onError }),
     ...(writer === undefined ? {} : { close: () => writer.close() }),
   };
+}
+
+const pollMs = 10;
+
+/** Up to the last record, committed or not: what a part has committed is open to its readers a moment later. */
+async function highWatermarks(
+  kafka: Kafka,
+  topics: readonly string[],
+  planned: ReadonlyMap<string, number>,
+): Promise<ReadonlyMap<string, Offset>> {
+  const ends = new Map<string, Offset>();
+  if (topics.length === 0) return ends;
+  await using reader = await kafka.reader({ isolation: 'read_uncommitted' });
+  const partitions = topics.flatMap((topic) => Array.from({ length: planned.get(topic)! }, (_, partition) => ({ topic, partition })));
+  for (const partition of partitions) reader.assign(partition, 'latest');
+  while (ends.size < partitions.length) for (const slice of await reader.fetch()) ends.set(partitionKey(slice), slice.highWatermark);
+  return ends;
+}
+
+async function reached(processor: RunningProcessor, ends: ReadonlyMap<string, Offset>, signal?: AbortSignal): Promise<void> {
+  const positions = (): ReadonlyMap<string, Offset> => new Map(processor.status().partitions.map((at) => [partitionKey(at), at.position]));
+  for (;;) {
+    const at = positions();
+    if ([...ends].every(([key, end]) => end === 0n || (at.get(key) ?? -1n) >= end)) return;
+    if (processor.status().state === 'stopped') throw new SpoolError('UNAVAILABLE', `${processor.consumer} was stopped`);
+    await sleep(pollMs, undefined, signal === undefined ? {} : { signal });
+  }
 }
 
 /** @param several the records of a group come from several topics: they are handled in order of time, as far as the group goes */
