@@ -33,7 +33,9 @@ export type {
   RequestMessage,
   SendOptions,
 } from './gateway/messages.js';
+export { openLeasedReplies, type LeasedReplies, type LeasedRepliesOptions } from './gateway/leased-replies.js';
 export { openReplies, type Replies, type RepliesOptions } from './gateway/replies.js';
+export { openInstances, type Instances, type InstancesOptions } from './cluster/instances.js';
 export { startBundle, type BundleConfig, type RunningBundle } from './host/start-bundle.js';
 export { invoker, type Invoker, type InvokerContext } from './invoker/invoker.js';
 export type { MessageOf, Payloads } from './payloads.js';

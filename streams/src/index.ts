@@ -32,7 +32,11 @@ export type {
   TaskWork,
 } from './engine/work.js';
 export { checkpointCodec } from './instance/checkpoints.js';
-export { openInstance, type Instance, type InstanceOptions, type Log } from './instance/instance.js';
+export { instanceTarget, openInstance, type Instance, type InstanceOptions, type Log } from './instance/instance.js';
+export { clusterConfigKey, defaultClusterConfig, followClusterConfig, type LiveConfig, type LiveConfigOptions } from './cluster/config.js';
+export { leaseGrantor, leasePrefix, type LeaseGrantorOptions } from './leases/grantor.js';
+export { acquireLease, type Lease, type LeaseOptions, type Wanted } from './leases/lease.js';
+export { sweepTimer, type Sweep } from './engine/sweep.js';
 export { openLmdbStore, type LmdbStoreOptions } from './store/lmdb-store.js';
 export { writeBehind, type WriteBehindOptions } from './store/write-behind.js';
 export { createMemoryStore } from './store/memory-store.js';
@@ -46,10 +50,10 @@ export {
   type StoredReplay,
   type Table,
 } from './store/store.js';
-export { readTable, type TableReader, type TableReaderOptions } from './table/table.js';
+export { readTable, type Change, type TableReader, type TableReaderOptions } from './table/table.js';
 export { tailTopic, type Tail, type TailOptions } from './table/tail.js';
 export { noTelemetry, type Telemetry } from './telemetry/emitter.js';
-export { platformTopics, topicCatalogue, type TopicCatalogue, type TopicOptions } from './topics/topics.js';
+export { platformBundle, platformTopics, topicCatalogue, type TopicCatalogue, type TopicOptions } from './topics/topics.js';
 export { createMemoryCluster, createMemoryKafka, type MemoryCluster } from './kafka/memory/connect.js';
 export type { BrokenCommit, MemoryOptions } from './kafka/memory/broker.js';
 

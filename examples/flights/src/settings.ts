@@ -6,7 +6,7 @@ const environment = z.object({
   SPOOL_DATA_DIR: z.string().default('.spool/bundles/flights'),
   SPOOL_INSTANCE: z
     .string()
-    .regex(/^[a-z][a-z0-9-]*-\d+$/, 'must be a name and a number, such as flights-0')
+    .regex(/^[a-z][a-z0-9-]{0,62}$/, 'must be lower-case letters, digits and dashes, such as flights-0')
     .default('flights-0'),
   SPOOL_FLIGHTS_FEED: z.enum(['on', 'off'], 'must be on or off').default('on'),
   SPOOL_FLIGHTS_RATE: z.coerce.number('must be a number').min(0, 'must be 0 at least').max(100_000, 'must be 100000 at most').default(400),

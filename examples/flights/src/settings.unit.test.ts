@@ -13,7 +13,7 @@ describe('the settings', () => {
     const wrong = {
       ...least,
       SCHEMA_REGISTRY_URL: 'nowhere',
-      SPOOL_INSTANCE: 'flights',
+      SPOOL_INSTANCE: 'Flights!',
       SPOOL_FLIGHTS_FEED: 'yes',
       SPOOL_FLIGHTS_RATE: '-1',
     };

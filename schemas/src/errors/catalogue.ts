@@ -232,6 +232,18 @@ export const catalogue = {
     title: 'A replay of this target is already running',
     remedy: 'Wait until it ends, or cancel it.',
   },
+  UNKNOWN_INSTANCE: {
+    status: 404,
+    retryable: 'never',
+    title: 'No such instance',
+    remedy: 'GET /api/v1/cluster/instances lists the instances.',
+  },
+  BUNDLE_REFUSED: {
+    status: 422,
+    retryable: 'never',
+    title: 'The descriptor of the bundle does not go with what is registered',
+    remedy: 'Correct what is listed under errors; GET /api/v1/registry/payloads shows what is registered.',
+  },
   UNKNOWN_REPLAY: { status: 404, retryable: 'never', title: 'No such replay', remedy: 'GET /api/v1/replays lists the replays.' },
   // Running on one machine
   PORT_IN_USE: {

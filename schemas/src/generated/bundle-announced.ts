@@ -7,7 +7,7 @@ export interface BundleAnnounced {
   readonly bundle: string;
   /** Bundle version. */
   readonly version: string;
-  /** Instance id. */
+  /** Instance id; empty for a descriptor that was registered over HTTP. */
   readonly instance: string;
   /** Host name. */
   readonly host: string;
@@ -17,6 +17,8 @@ export interface BundleAnnounced {
   readonly descriptor: string;
   /** When it was announced, milliseconds since the epoch. */
   readonly at: number;
+  /** Tells this run of the instance from those before it under the same id. */
+  readonly incarnation: string;
 }
 
 export const BundleAnnouncedSchema: RecordSchema<BundleAnnounced> = {
@@ -40,7 +42,7 @@ export const BundleAnnouncedSchema: RecordSchema<BundleAnnounced> = {
       {
         "name": "instance",
         "type": "string",
-        "doc": "Instance id."
+        "doc": "Instance id; empty for a descriptor that was registered over HTTP."
       },
       {
         "name": "host",
@@ -64,6 +66,12 @@ export const BundleAnnouncedSchema: RecordSchema<BundleAnnounced> = {
           "logicalType": "timestamp-millis"
         },
         "doc": "When it was announced, milliseconds since the epoch."
+      },
+      {
+        "name": "incarnation",
+        "type": "string",
+        "doc": "Tells this run of the instance from those before it under the same id.",
+        "default": ""
       }
     ]
   },

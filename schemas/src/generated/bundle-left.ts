@@ -11,6 +11,8 @@ export interface BundleLeft {
   readonly instance: string;
   /** When it left, milliseconds since the epoch. */
   readonly at: number;
+  /** Tells this run of the instance from those before it under the same id. */
+  readonly incarnation: string;
 }
 
 export const BundleLeftSchema: RecordSchema<BundleLeft> = {
@@ -43,6 +45,12 @@ export const BundleLeftSchema: RecordSchema<BundleLeft> = {
           "logicalType": "timestamp-millis"
         },
         "doc": "When it left, milliseconds since the epoch."
+      },
+      {
+        "name": "incarnation",
+        "type": "string",
+        "doc": "Tells this run of the instance from those before it under the same id.",
+        "default": ""
       }
     ]
   },

@@ -9,7 +9,7 @@ export type ControlAction = 'pause' | 'resume' | 'rewind' | 'drain' | 'rate' | '
 export interface ControlOrder {
   /** Id of the order. */
   readonly id: string;
-  /** Consumer id that the order is for. */
+  /** Consumer id that the order is for; for drain: the instance id after `instance/`. */
   readonly consumer: string;
   /** What to do. */
   readonly action: ControlAction;
@@ -55,7 +55,7 @@ export const ControlOrderSchema: RecordSchema<ControlOrder> = {
       {
         "name": "consumer",
         "type": "string",
-        "doc": "Consumer id that the order is for."
+        "doc": "Consumer id that the order is for; for drain: the instance id after `instance/`."
       },
       {
         "name": "action",

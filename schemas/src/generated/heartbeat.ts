@@ -2,7 +2,7 @@
 import type { RecordSchema } from '../avro/schema.js';
 
 /** How the instance says it is. */
-export type InstanceHealth = 'starting' | 'up' | 'degraded' | 'draining' | 'stopping' | 'unknown';
+export type InstanceHealth = 'starting' | 'up' | 'degraded' | 'draining' | 'drained' | 'stopping' | 'unknown';
 
 /** What the processor is doing. */
 export type ProcessorState = 'starting' | 'restoring' | 'running' | 'paused' | 'replaying' | 'failed' | 'stopped' | 'unknown';
@@ -67,6 +67,12 @@ export interface Heartbeat {
   readonly version: string;
   /** When the instance started, milliseconds since the epoch. */
   readonly startedAt: number;
+  /** Tells this run of the instance from those before it under the same id. */
+  readonly incarnation: string;
+  /** Host name. */
+  readonly host: string;
+  /** Process id on the host. */
+  readonly pid: number;
   /** How the instance says it is. */
   readonly health: InstanceHealth;
   /** Messages in work now. */
@@ -115,6 +121,24 @@ export const HeartbeatSchema: RecordSchema<Heartbeat> = {
         "doc": "When the instance started, milliseconds since the epoch."
       },
       {
+        "name": "incarnation",
+        "type": "string",
+        "doc": "Tells this run of the instance from those before it under the same id.",
+        "default": ""
+      },
+      {
+        "name": "host",
+        "type": "string",
+        "doc": "Host name.",
+        "default": ""
+      },
+      {
+        "name": "pid",
+        "type": "int",
+        "doc": "Process id on the host.",
+        "default": 0
+      },
+      {
         "name": "health",
         "type": {
           "type": "enum",
@@ -125,6 +149,7 @@ export const HeartbeatSchema: RecordSchema<Heartbeat> = {
             "up",
             "degraded",
             "draining",
+            "drained",
             "stopping",
             "unknown"
           ],

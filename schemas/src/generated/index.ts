@@ -4,6 +4,7 @@ import { AuditEntrySchema } from './audit-entry.js';
 import { BundleAnnouncedSchema } from './bundle-announced.js';
 import { BundleLeftSchema } from './bundle-left.js';
 import { BundleRowSchema } from './bundle-row.js';
+import { ClusterConfigSchema } from './cluster-config.js';
 import { CommandOutcomeSchema } from './command-outcome.js';
 import { CommandOutcomesSchema } from './command-outcomes.js';
 import { ControlOrderSchema } from './control-order.js';
@@ -11,7 +12,10 @@ import { FoldReplySchema } from './fold-reply.js';
 import { FoldRequestSchema } from './fold-request.js';
 import { HeartbeatSchema } from './heartbeat.js';
 import { InstanceRowSchema } from './instance-row.js';
+import { InteractionSchema } from './interaction.js';
 import { LagSchema } from './lag.js';
+import { LeaseRequestSchema } from './lease-request.js';
+import { LeaseRowSchema } from './lease-row.js';
 import { MetricSchema } from './metric.js';
 import { ReplayJobSchema } from './replay-job.js';
 import { ReplayProgressSchema } from './replay-progress.js';
@@ -26,7 +30,8 @@ import { TopicOffsetSchema } from './topic-offset.js';
 export { AuditEntrySchema, type AuditOutcome, type AuditEntry } from './audit-entry.js';
 export { BundleAnnouncedSchema, type BundleAnnounced } from './bundle-announced.js';
 export { BundleLeftSchema, type BundleLeft } from './bundle-left.js';
-export { BundleRowSchema, type BundleRow } from './bundle-row.js';
+export { BundleRowSchema, type BundleMember, type BundleRow } from './bundle-row.js';
+export { ClusterConfigSchema, type ClusterConfig } from './cluster-config.js';
 export { CommandOutcomeSchema, type CommandStatus, type CommandOutcome } from './command-outcome.js';
 export { CommandOutcomesSchema, type CommandOutcomes } from './command-outcomes.js';
 export { ControlOrderSchema, type ControlAction, type ControlOrder } from './control-order.js';
@@ -34,7 +39,10 @@ export { FoldReplySchema, type FoldReply } from './fold-reply.js';
 export { FoldRequestSchema, type FoldEvent, type FoldRequest } from './fold-request.js';
 export { HeartbeatSchema, type InstanceHealth, type ProcessorState, type OrderAnswer, type PartitionStatus, type ProcessorStatus, type Heartbeat } from './heartbeat.js';
 export { InstanceRowSchema, type InstanceState, type InstanceRow } from './instance-row.js';
+export { InteractionSchema, type Interaction } from './interaction.js';
 export { LagSchema, type Lag } from './lag.js';
+export { LeaseRequestSchema, type LeaseAction, type LeaseRequest } from './lease-request.js';
+export { LeaseRowSchema, type LeaseRow } from './lease-row.js';
 export { MetricSchema, type Metric } from './metric.js';
 export { ReplayJobSchema, type ReplayMode, type ReplayState, type ReplayRange, type ReplayJob } from './replay-job.js';
 export { ReplayProgressSchema, type ReplayProgressState, type ReplayPartition, type ReplayProgress } from './replay-progress.js';
@@ -52,6 +60,7 @@ export const platformSchemas: readonly RecordSchema<unknown>[] = [
   BundleAnnouncedSchema,
   BundleLeftSchema,
   BundleRowSchema,
+  ClusterConfigSchema,
   CommandOutcomeSchema,
   CommandOutcomesSchema,
   ControlOrderSchema,
@@ -59,7 +68,10 @@ export const platformSchemas: readonly RecordSchema<unknown>[] = [
   FoldRequestSchema,
   HeartbeatSchema,
   InstanceRowSchema,
+  InteractionSchema,
   LagSchema,
+  LeaseRequestSchema,
+  LeaseRowSchema,
   MetricSchema,
   ReplayJobSchema,
   ReplayProgressSchema,

@@ -18,6 +18,16 @@ export interface InstanceRow {
   readonly since: number;
   /** Why it entered the state. */
   readonly reason: string;
+  /** When the instance started by its own clock, milliseconds since the epoch. */
+  readonly startedAt: number;
+  /** Tells this run of the instance from those before it under the same id. */
+  readonly incarnation: string;
+  /** Host name. */
+  readonly host: string;
+  /** Process id on the host. */
+  readonly pid: number;
+  /** Incarnations that this one has replaced: what they still say is too late. */
+  readonly former: readonly string[];
 }
 
 export const InstanceRowSchema: RecordSchema<InstanceRow> = {
@@ -74,6 +84,42 @@ export const InstanceRowSchema: RecordSchema<InstanceRow> = {
         "name": "reason",
         "type": "string",
         "doc": "Why it entered the state."
+      },
+      {
+        "name": "startedAt",
+        "type": {
+          "type": "long",
+          "logicalType": "timestamp-millis"
+        },
+        "doc": "When the instance started by its own clock, milliseconds since the epoch.",
+        "default": 0
+      },
+      {
+        "name": "incarnation",
+        "type": "string",
+        "doc": "Tells this run of the instance from those before it under the same id.",
+        "default": ""
+      },
+      {
+        "name": "host",
+        "type": "string",
+        "doc": "Host name.",
+        "default": ""
+      },
+      {
+        "name": "pid",
+        "type": "int",
+        "doc": "Process id on the host.",
+        "default": 0
+      },
+      {
+        "name": "former",
+        "type": {
+          "type": "array",
+          "items": "string"
+        },
+        "doc": "Incarnations that this one has replaced: what they still say is too late.",
+        "default": []
       }
     ]
   },

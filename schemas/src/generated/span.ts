@@ -66,6 +66,8 @@ export interface Span {
   readonly causationId: string | null;
   /** Replay that handled it; null for live work. */
   readonly replayId: string | null;
+  /** Who sent the message handled: `<bundle>/<component>`, or the name of a part of the platform. */
+  readonly source: string | null;
 }
 
 export const SpanSchema: RecordSchema<Span> = {
@@ -294,6 +296,15 @@ export const SpanSchema: RecordSchema<Span> = {
           "string"
         ],
         "doc": "Replay that handled it; null for live work.",
+        "default": null
+      },
+      {
+        "name": "source",
+        "type": [
+          "null",
+          "string"
+        ],
+        "doc": "Who sent the message handled: `<bundle>/<component>`, or the name of a part of the platform.",
         "default": null
       }
     ]

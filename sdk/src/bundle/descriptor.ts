@@ -17,7 +17,7 @@ export const payloadDescriptor = z.object({
   view: name.optional(),
   schemaName: z.string(),
   /** Avro. */
-  schema: z.custom<AvroSchema>((value) => typeof value === 'object' && value !== null),
+  schema: z.record(z.string(), z.unknown()) as unknown as z.ZodType<AvroSchema>,
 });
 export const componentDescriptor = z.object({
   name,
@@ -133,7 +133,7 @@ function describeComponent(bundle: Bundle, component: Component, topics: TopicCa
       };
     }
     case 'invoker':
-      return { component: { ...base, handles: [] }, payloads: [] };
+      return { component: { ...base, handles: [], sends: [...component.sends] }, payloads: [] };
   }
 }
 

@@ -53,5 +53,6 @@ export function emitSpan(instance: Instance, handled: Handled): void {
     correlationId: meta.correlationId ?? null,
     causationId: meta.causationId ?? null,
     replayId: handled.replayId,
+    source: meta.source ?? null,
   });
 }

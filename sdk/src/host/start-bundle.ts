@@ -1,6 +1,4 @@
-import { randomUUID } from 'node:crypto';
-import { hostname } from 'node:os';
-import { BundleAnnouncedSchema, BundleLeftSchema, messageHeaders, SpoolError, type Codec } from '@spool/schemas';
+import { SpoolError, type Codec } from '@spool/schemas';
 import { openInstance, type Instance, type Kafka, type Log, type TopicCatalogue } from '@spool/streams';
 import { aggregateHost } from '../aggregate/host.js';
 import { hostFold } from '../aggregate/fold.js';
@@ -8,11 +6,13 @@ import type { Bundle, Component } from '../bundle/bundle.js';
 import { describe } from '../bundle/descriptor.js';
 import { createGateway } from '../gateway/gateway.js';
 import type { Gateway } from '../gateway/messages.js';
-import { openReplies } from '../gateway/replies.js';
+import { openInstances, type Instances } from '../cluster/instances.js';
+import { openLeasedReplies } from '../gateway/leased-replies.js';
 import type { Invoker } from '../invoker/invoker.js';
 import { hostProjection } from '../projection/host.js';
 import { hostProjector, type ProjectorHost } from '../projector/host.js';
-import { openRegistry } from '../registry/registry.js';
+import { openRegistry, type Registry } from '../registry/registry.js';
+import { openAnnouncements } from './announcements.js';
 import { createReplySender } from './replying.js';
 
 export interface BundleConfig {
@@ -37,11 +37,17 @@ export interface RunningBundle extends AsyncDisposable {
   readonly instance: Instance;
   /** Sends commands and asks queries from inside the bundle. */
   readonly gateway: Gateway;
+  /** What all bundles hold, and who runs: local tables, so that finding somebody needs no call. */
+  readonly registry: Registry;
+  readonly instances: Instances;
   /** Resolves when all invokers have ended; rejects with the first error of one. */
   readonly invokers: Promise<void>;
   /** Takes the bundle out of the registry, finishes what is under way and stops. */
   close(): Promise<void>;
 }
+
+/** How long a bundle waits for a reply slot of its own before it shares one, in milliseconds. */
+const leaseWithinMs = 5000;
 
 type Of<K extends Component['kind']> = Extract<Component, { kind: K }>;
 
@@ -100,24 +106,34 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
     // 4. Its gateway, its announcement, its invokers.
     const onError = (error: unknown): void => log('warn', 'a record of the platform was passed over', { error: String(error) });
     const registry = await openRegistry({ kafka, codec, topics, onError });
-    const pool = await openReplies({ kafka, codec, topic: topics.replies(id), slot: slotOf(instance.id), now, onError });
+    const instances = await openInstances({ kafka, codec, topics, onError });
+    const pool = await openLeasedReplies({ instance, topic: topics.replies(id), instances, lease: 'preferred', withinMs: leaseWithinMs });
     const limit = config.maxInFlight === undefined ? {} : { maxInFlight: config.maxInFlight };
-    const gateway = createGateway({ codec, topics, producer: instance.producer, replies: pool, registry, source: id, now, ...limit });
+    const gatewayOf = (source: string): Gateway =>
+      createGateway({ codec, topics, producer: instance.producer, replies: pool, registry, source, now, ...limit });
+    const gateway = gatewayOf(id);
     const announcements = await openAnnouncements(instance);
-    await announcements.join(JSON.stringify(descriptor));
-    const invokers = Promise.all(of('invoker').map((invoker) => runInvoker(invoker, instance, gateway, stop.signal))).then(() => undefined);
+    await announcements.join(descriptor);
+    const run = (each: Invoker): Promise<void> => runInvoker(each, instance, gatewayOf(`${id}/${each.name}`), stop.signal);
+    const invokers = Promise.all(of('invoker').map(run)).then(() => undefined);
     invokers.catch(() => undefined);
+    const retire = async (): Promise<void> => {
+      stop.abort();
+      await announcements.leave();
+      await invokers.catch(() => undefined);
+    };
+    instance.onDrain(retire);
+    instance.ready();
     let closing: Promise<void> | undefined;
     const close = (): Promise<void> =>
       (closing ??= (async () => {
-        stop.abort();
-        await announcements.leave();
-        await invokers.catch(() => undefined);
+        await retire();
         await pool.close();
         await registry.close();
+        await instances.close();
         await instance.close();
       })());
-    return { instance, gateway, invokers, close, [Symbol.asyncDispose]: close };
+    return { instance, gateway, registry, instances, invokers, close, [Symbol.asyncDispose]: close };
   } catch (error) {
     await instance.close();
     throw error;
@@ -137,33 +153,4 @@ async function runInvoker(invoker: Invoker, instance: Instance, gateway: Gateway
     instance.log('error', 'an invoker failed', { invoker: invoker.name, error: String(error) });
     throw error;
   }
-}
-
-/** Tells the registry of this instance. What leaving takes is made ready at the start, so that it needs no schema registry. */
-async function openAnnouncements({ codec, topics, producer, bundle, version, id, now, log }: Instance) {
-  const topic = topics.announcements.name;
-  const announced = await codec.encoder(topic, BundleAnnouncedSchema);
-  const left = await codec.encoder(topic, BundleLeftSchema);
-  const publish = async (type: string, value: Buffer): Promise<void> => {
-    const headers = messageHeaders({ id: randomUUID(), type, source: id, time: now() });
-    await producer.send({ topic, key: `${bundle}@${version}`, value, headers });
-  };
-  return {
-    join: (descriptor: string) =>
-      publish(
-        BundleAnnouncedSchema.fullName,
-        announced.encode({ bundle, version, instance: id, host: hostname(), pid: process.pid, descriptor, at: now() }),
-      ),
-    leave: () =>
-      publish(BundleLeftSchema.fullName, left.encode({ bundle, version, instance: id, at: now() })).catch((error: unknown) =>
-        log('warn', 'could not take leave of the registry', { error: String(error) }),
-      ),
-  };
-}
-
-/** Spreads instances over the reply partitions; two on one partition are harmless. */
-function slotOf(instance: string): number {
-  let hash = 0;
-  for (const char of instance) hash = (hash * 31 + char.codePointAt(0)!) >>> 0;
-  return hash;
 }

@@ -1,5 +1,5 @@
 import { BundleRowSchema, SpoolError, type Codec, type RecordDefinition, type RecordSchema } from '@spool/schemas';
-import { readTable, type Kafka, type TopicCatalogue } from '@spool/streams';
+import { readTable, type Kafka, type TableReader, type TopicCatalogue } from '@spool/streams';
 import { bundleDescriptor, type BundleDescriptor, type ComponentDescriptor, type PayloadDescriptor } from '../bundle/descriptor.js';
 
 export interface RegisteredBundle extends BundleDescriptor {
@@ -27,6 +27,8 @@ export interface Registry extends AsyncDisposable {
   /** The newest version of the payload. */
   payload(kind: PayloadDescriptor['kind'], type: string): RegisteredPayload | undefined;
   component(name: string): RegisteredComponent | undefined;
+  /** Its rows as they stand on the topic, with their position. */
+  readonly table: Omit<TableReader<RegisteredBundle>, 'close'>;
   onChange(listener: () => void): () => void;
   close(): Promise<void>;
 }
@@ -49,13 +51,18 @@ export async function openRegistry({ kafka, codec, topics, onError }: RegistryOp
   const table = await readTable<RegisteredBundle>({
     kafka,
     topic: topics.bundles.name,
+    prefix: 'b/',
     onError,
     async decode(key, value) {
-      if (!key.startsWith('b/')) return undefined;
       const row = await decoder.decode(value);
       const descriptor = bundleDescriptor.safeParse(JSON.parse(row.descriptor));
       if (!descriptor.success) throw new SpoolError('RECORD_UNREADABLE', `registry row ${key}: ${descriptor.error.message}`);
-      return { ...descriptor.data, generation: row.generation, instances: row.instances, updatedAt: row.updatedAt };
+      return {
+        ...descriptor.data,
+        generation: row.generation,
+        instances: row.members.map(({ instance }) => instance),
+        updatedAt: row.updatedAt,
+      };
     },
   });
   let index: Index | undefined;
@@ -67,7 +74,8 @@ export async function openRegistry({ kafka, codec, topics, onError }: RegistryOp
     payloads: () => [...current().payloads.values()],
     payload: (kind, type) => current().payloads.get(`${kind}/${type}`),
     component: (name) => current().components.get(name),
-    onChange: (listener) => table.onChange(listener),
+    table,
+    onChange: (listener) => table.onChange(() => listener()),
     close: table.close,
     [Symbol.asyncDispose]: table.close,
   };

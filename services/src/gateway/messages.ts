@@ -1,6 +1,11 @@
 import { SpoolError } from '@spool/schemas';
 import { z } from 'zod';
+import type { Actor } from '../consumers/index.js';
 import { maxAggregateIdBytes } from '../event-store/index.js';
+import type { Principal } from '../http/index.js';
+
+/** Who asks, for the audit log. */
+export const actorOf = ({ name, roles }: Principal): Actor => ({ name, roles });
 
 /** Shapes that several routes share. */
 export const messageType = z.string().regex(/^[A-Za-z][A-Za-z0-9_-]{0,99}$/, 'Expected a message type, such as ScheduleFlight');

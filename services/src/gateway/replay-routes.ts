@@ -1,10 +1,9 @@
 import { z } from 'zod';
-import type { Actor } from '../consumers/index.js';
-import { route, type Principal, type Route } from '../http/index.js';
+import { route, type Route } from '../http/index.js';
 import { replayRequest, replayView, type ReplayOrder, type ReplayService } from '../replay/index.js';
+import { actorOf } from './messages.js';
 
 const params = z.object({ id: z.string().max(100) });
-const actorOf = ({ name, roles }: Principal): Actor => ({ name, roles });
 
 /** Replays as resources. */
 export function replayRoutes(replays: ReplayService): readonly Route[] {

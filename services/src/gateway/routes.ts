@@ -1,27 +1,28 @@
-import type { Gateway, Registry } from '@spool/sdk';
+import type { Gateway } from '@spool/sdk';
 import type { ConsumerService } from '../consumers/index.js';
 import type { EventStore } from '../event-store/index.js';
 import type { Route } from '../http/index.js';
 import type { ReplayService } from '../replay/index.js';
 import { aggregateRoutes } from './aggregate-routes.js';
+import { clusterRoutes, type ClusterRoutesOptions } from './cluster-routes.js';
 import { consumerRoutes } from './consumer-routes.js';
 import { messageRoutes } from './message-routes.js';
-import { registryRoutes } from './registry-routes.js';
+import { registryRoutes, type RegistryRoutesOptions } from './registry-routes.js';
 import { replayRoutes } from './replay-routes.js';
 
-export interface GatewayRoutesOptions {
+export interface GatewayRoutesOptions extends RegistryRoutesOptions, ClusterRoutesOptions {
   readonly gateway: Gateway;
-  readonly registry: Registry;
   readonly eventStore: EventStore;
   readonly replays: ReplayService;
   readonly consumers: ConsumerService;
 }
 
 /** Everything under /api/v1. */
-export const gatewayRoutes = ({ gateway, registry, eventStore, replays, consumers }: GatewayRoutesOptions): readonly Route[] => [
-  ...messageRoutes(gateway, registry, eventStore),
+export const gatewayRoutes = ({ gateway, eventStore, replays, consumers, ...rest }: GatewayRoutesOptions): readonly Route[] => [
+  ...messageRoutes(gateway, rest.registry, eventStore),
   ...aggregateRoutes(eventStore),
   ...replayRoutes(replays),
   ...consumerRoutes(consumers),
-  ...registryRoutes(registry),
+  ...registryRoutes(rest),
+  ...clusterRoutes(rest),
 ];

@@ -1,7 +1,7 @@
 import { SpoolError } from '@spool/schemas';
 
-/** The strong entity tag of a version: `"17"`. */
-export const etagOf = (version: bigint | number): string => `"${version}"`;
+/** The strong entity tag of a version, or of another name of a state without quotes: `"17"`. */
+export const etagOf = (version: bigint | number | string): string => `"${version}"`;
 
 /** The tags of an If-Match or If-None-Match header; `*` stands for whatever is there. */
 export type EntityTags = '*' | readonly string[];
@@ -53,7 +53,7 @@ export function versionOfIfMatch(header: string | undefined): bigint | 'any' | u
 }
 
 /** Whether If-None-Match says that the reader has this version already: answer 304. Compares weakly (RFC 9110, 13.1.2). */
-export function isNotModified(header: string | undefined, version: bigint | number): boolean {
+export function isNotModified(header: string | undefined, version: bigint | number | string): boolean {
   if (header === undefined) return false;
   const tags = parseEntityTags(header, 'if-none-match');
   return tags === '*' || tags.some((each) => each.replace(/^W\//, '') === etagOf(version));

@@ -14,7 +14,7 @@ const address = z.url({ protocol: /^https?$/, error: 'must be a URL that begins 
 const environment = z.object({
   SPOOL_INSTANCE: z
     .string()
-    .regex(/^[a-z][a-z0-9-]*-\d+$/, 'must be a name and a number, such as platform-0')
+    .regex(/^[a-z][a-z0-9-]{0,62}$/, 'must be lower-case letters, digits and dashes, such as platform-0')
     .default('platform-0'),
   SPOOL_DATA_DIR: z.string().default('.spool/services'),
   SPOOL_HTTP_HOST: z.string().default('127.0.0.1'),

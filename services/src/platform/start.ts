@@ -1,13 +1,14 @@
-import { SpoolError } from '@spool/schemas';
-import { connectPlatform, createGateway, openRegistry, openReplies, type PlatformSettings } from '@spool/sdk';
-import { connectKafka, openInstance, platformTopics, type Kafka, type Log } from '@spool/streams';
+import { createHttpRegistry } from '@spool/schemas';
+import { connectPlatform, createGateway, openInstances, openLeasedReplies, openRegistry, type PlatformSettings } from '@spool/sdk';
+import { connectKafka, leaseGrantor, openInstance, platformBundle, platformTopics, type Kafka, type Log } from '@spool/streams';
 import { Registry as Metrics } from 'prom-client';
 import type { Logger } from 'pino';
+import { clusterProcessor, openDrains, openSettings } from '../cluster/index.js';
 import { openConsumerService } from '../consumers/index.js';
 import { openEventStore } from '../event-store/index.js';
 import { gatewayRoutes } from '../gateway/index.js';
 import { createAuth, startHttp, type AuthConfig, type HttpOptions } from '../http/index.js';
-import { registryProcessor } from '../registry/index.js';
+import { interactionProcessor, openInteractions, openRegistrar, registryProcessor } from '../registry/index.js';
 import { openReplayService } from '../replay/index.js';
 import { startSchemaRegistry } from '../schema-registry/index.js';
 import { startTelemetry } from '../telemetry/index.js';
@@ -76,16 +77,25 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   keep(kafka);
   await kafka.admin.ensureTopics(platformTopics(topics));
   const { version, instance: id, dataDir } = config;
-  const instance = keep(await openInstance({ kafka, codec, topics, bundle: 'spool', version, instance: id, dataDir, log, now }));
+  const instance = keep(await openInstance({ kafka, codec, topics, bundle: platformBundle, version, instance: id, dataDir, log, now }));
+  await instance.run(leaseGrantor(instance));
+  await instance.run(clusterProcessor(instance));
   await instance.run(registryProcessor(instance));
+  await instance.run(await interactionProcessor(instance));
   const registry = keep(await openRegistry({ kafka, codec, topics, onError }));
+  const instances = keep(await openInstances({ kafka, codec, topics, onError }));
+  const interactions = keep(await openInteractions(instance));
 
   // 3. The services behind the gateway.
-  const replies = keep(await openReplies({ kafka, codec, topic: topics.replies('gateway'), slot: slotOf(id), now, onError }));
+  // The grantor may run in this very process, and in another one as well.
+  const replies = keep(await openLeasedReplies({ instance, topic: topics.replies('gateway'), instances, lease: 'required' }));
   const limit = config.maxInFlight === undefined ? {} : { maxInFlight: config.maxInFlight };
   const gateway = createGateway({ codec, topics, producer: instance.producer, replies, registry, source: 'gateway', now, ...limit });
   const eventStore = keep(openEventStore({ instance, registry, gateway }));
   const replays = keep(await openReplayService({ instance, registry }));
+  const drains = await openDrains(instance, instances);
+  const settings = await openSettings(instance);
+  const registrar = await openRegistrar({ instance, registry, schemas: createHttpRegistry({ url: schemaRegistryUrl }) });
   const consumers = keep(await openConsumerService(instance, registry));
   const telemetry = keep(await startTelemetry({ instance, registry, clickhouse: { ...config.clickhouse, database: 'spool' } }));
 
@@ -94,20 +104,17 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   const http = keep(
     await startHttp({
       ...config.http,
-      routes: gatewayRoutes({ gateway, registry, eventStore, replays, consumers }),
+      routes: gatewayRoutes({ gateway, eventStore, replays, consumers, registry, registrar, interactions, instances, drains, settings }),
       auth: await createAuth(config.auth),
       info: { name: 'gateway', title: 'Spool', version, description: 'Commands, queries, events and replays over Kafka' },
       metrics,
       log: config.log,
-      readiness: [{ name: 'telemetry', check: () => telemetry.problem() }],
+      readiness: [
+        { name: 'telemetry', check: () => telemetry.problem() },
+        { name: 'replies', check: () => (replies.held ? undefined : 'no reply slot is leased') },
+      ],
     }),
   );
+  instance.ready();
   return { url: http.url, schemaRegistryUrl, close, [Symbol.asyncDispose]: close };
-}
-
-/** The number at the end of the instance's name: `platform-3` answers on slot 3. */
-function slotOf(instance: string): number {
-  const digits = /(\d+)$/.exec(instance)?.[1];
-  if (digits === undefined) throw new SpoolError('INVALID_CONFIG', `SPOOL_INSTANCE ${instance} must end in a number, such as platform-0`);
-  return Number(digits);
 }

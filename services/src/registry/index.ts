@@ -1,1 +1,4 @@
-export { bundlePrefix, registryProcessor } from './processor.js';
+export { graphOf, graphView } from './graph.js';
+export { interactionProcessor, openInteractions } from './interactions.js';
+export { registryProcessor } from './processor.js';
+export { openRegistrar, type Registrar } from './register.js';

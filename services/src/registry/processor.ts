@@ -1,66 +1,63 @@
-import {
-  BundleAnnouncedSchema,
-  BundleLeftSchema,
-  BundleRowSchema,
-  headerNames,
-  type BundleAnnounced,
-  type BundleLeft,
-  type BundleRow,
-} from '@spool/schemas';
+import { BundleAnnouncedSchema, BundleLeftSchema, BundleRowSchema, headerNames, toSpoolError, type BundleRow } from '@spool/schemas';
 import {
   checkpointCodec,
   transactionalWork,
+  type ConsumedRecord,
   type Instance,
   type ProcessorDefinition,
   type TaskRequest,
   type TaskWork,
 } from '@spool/streams';
+import { joined, left, rowKey } from './membership.js';
 
 const rowsTable = 'bundles';
 /** Rows of bundles have this prefix; the task's checkpoint lies beside them. */
-export const bundlePrefix = 'b/';
+const bundlePrefix = 'b/';
 
 /**
- * Projects announcements into `registry.bundles`. Each announcement of a version raises its generation; a row loses an instance by an
- * explicit leave alone, and a leave that is older than the instance's latest announcement changes nothing.
+ * Projects announcements into `registry.bundles`, transitions alone: what is announced again changes nothing. A row loses an instance by an explicit
+ * leave alone, and a leave of an earlier run of the instance wipes nothing.
  */
 export function registryProcessor(instance: Instance): ProcessorDefinition {
   const { topics } = instance;
+  const consumer = `${topics.namespace}spool.registry`;
   return {
-    consumer: 'spool.registry',
+    consumer,
     sources: [topics.announcements.name],
     assignment: 'group',
     startAt: 'earliest',
-    open: (task) => openTask(instance, task),
+    open: (task) => openTask(instance, consumer, task),
   };
 }
 
-/** A row of the store: as on the topic, and when each instance announced itself. */
-interface StoredRow extends BundleRow {
-  readonly announcedAt: Readonly<Record<string, number>>;
-}
-
-async function openTask(instance: Instance, task: TaskRequest): Promise<TaskWork> {
-  const { codec, topics, now } = instance;
+async function openTask(instance: Instance, consumer: string, task: TaskRequest): Promise<TaskWork> {
+  const { codec, topics, now, log } = instance;
   const changelog = { topic: topics.bundles.name, partition: Number(task.id) };
   const rowEncoder = await codec.encoder(changelog.topic, BundleRowSchema);
-  const checkpoints = await checkpointCodec(instance, changelog.topic);
   const rowDecoder = codec.decoder(BundleRowSchema);
-  const announced = codec.decoder(BundleAnnouncedSchema);
-  const left = codec.decoder(BundleLeftSchema);
-  const generation = task.assignment?.generation ?? 0;
+  const announcements = codec.decoder(BundleAnnouncedSchema);
+  const leaves = codec.decoder(BundleLeftSchema);
+  type Before = (of: { readonly bundle: string; readonly version: string }) => BundleRow | undefined;
+  const next = async (record: ConsumedRecord, value: Buffer, before: Before): Promise<BundleRow | undefined> => {
+    if (record.headers[headerNames.type]?.toString() === BundleLeftSchema.fullName) {
+      const event = await leaves.decode(value);
+      return left(before(event), event);
+    }
+    const event = await announcements.decode(value);
+    return joined(before(event), event);
+  };
 
   return transactionalWork({
     kafka: instance.kafka,
-    consumer: 'spool.registry',
-    deadLetterTopic: topics.deadLetters('spool.registry').name,
+    consumer,
+    deadLetterTopic: topics.deadLetters(consumer).name,
     task: task.id,
-    generation,
+    generation: task.assignment?.generation ?? 0,
     now,
-    store: instance.openStore('spool.registry', task.id),
+    store: instance.openStore(consumer, task.id),
     changelog,
     signal: task.signal,
-    ...checkpoints,
+    ...(await checkpointCodec(instance, changelog.topic)),
     restore: [
       {
         partition: changelog,
@@ -68,54 +65,28 @@ async function openTask(instance: Instance, task: TaskRequest): Promise<TaskWork
         async apply(record, table) {
           const key = record.key?.toString() ?? '';
           if (!key.startsWith(bundlePrefix)) return;
-          const rows = table<StoredRow>(rowsTable);
+          const rows = table<BundleRow>(rowsTable);
           if (record.value === null) rows.delete(key);
-          else {
-            const row = await rowDecoder.decode(record.value);
-            rows.put(key, { ...row, announcedAt: Object.fromEntries(row.instances.map((id) => [id, row.updatedAt])) });
-          }
+          else rows.put(key, await rowDecoder.decode(record.value));
         },
       },
     ],
-    async handle(record, tx) {
+    async handle(record, context) {
       if (record.value === null) return;
-      const rows = tx.table<StoredRow>(rowsTable);
-      const type = record.headers[headerNames.type]?.toString();
-      const before = (key: string): StoredRow | undefined => rows.get(key);
-      const next =
-        type === BundleLeftSchema.fullName
-          ? leave(await left.decode(record.value), before)
-          : join(await announced.decode(record.value), before);
-      if (next === undefined) return;
-      const key = keyOf(next);
-      rows.put(key, next);
-      const { announcedAt: _, ...row } = next;
-      tx.emit({ ...changelog, key, value: rowEncoder.encode(row) });
+      const rows = context.table<BundleRow>(rowsTable);
+      let row: BundleRow | undefined;
+      try {
+        row = await next(record, record.value, (of) => rows.get(bundlePrefix + rowKey(of)));
+      } catch (thrown) {
+        // Parked, it would hold up every later announcement of its bundle.
+        if (toSpoolError(thrown).entry.retryable === 'backoff') throw thrown;
+        log('warn', 'an announcement cannot be read', { offset: String(record.offset), error: String(thrown) });
+        return;
+      }
+      if (row === undefined) return;
+      const key = bundlePrefix + rowKey(row);
+      rows.put(key, row);
+      context.emit({ ...changelog, key, value: rowEncoder.encode(row) });
     },
   });
-}
-
-const keyOf = ({ bundle, version }: { bundle: string; version: string }): string => `${bundlePrefix}${bundle}@${version}`;
-
-function join(event: BundleAnnounced, before: (key: string) => StoredRow | undefined): StoredRow {
-  const row = before(keyOf(event));
-  const { bundle, version, descriptor, instance, at } = event;
-  const announcedAt = { ...row?.announcedAt, [instance]: at };
-  return {
-    bundle,
-    version,
-    generation: (row?.generation ?? 0) + 1,
-    descriptor,
-    instances: Object.keys(announcedAt).sort(),
-    updatedAt: at,
-    announcedAt,
-  };
-}
-
-function leave(event: BundleLeft, before: (key: string) => StoredRow | undefined): StoredRow | undefined {
-  const row = before(keyOf(event));
-  const since = row?.announcedAt[event.instance];
-  if (row === undefined || since === undefined || since > event.at) return undefined;
-  const { [event.instance]: _, ...announcedAt } = row.announcedAt;
-  return { ...row, generation: row.generation + 1, instances: Object.keys(announcedAt).sort(), updatedAt: event.at, announcedAt };
 }

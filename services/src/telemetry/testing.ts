@@ -31,6 +31,7 @@ export const spanOf = (index: number): Span => ({
   correlationId: `c-${index}`,
   causationId: null,
   replayId: null,
+  source: null,
 });
 
 export const metricOf = (index: number): Metric => ({

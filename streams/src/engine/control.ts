@@ -8,6 +8,8 @@ export type LetterChoice = { readonly key: Buffer } | { readonly letter: RecordP
 export type ControlOrder = { readonly consumer: string; readonly epoch: bigint } & (
   | { readonly action: 'pause' }
   | { readonly action: 'resume' }
+  /** Of an instance; see `instanceTarget`. */
+  | { readonly action: 'drain' }
   /** Not kept: whoever starts later does not step. */
   | { readonly action: 'step'; readonly records: number }
   /** Over all partitions; `undefined` lifts the limit. */

@@ -281,6 +281,9 @@ export class Task {
       case 'rate':
         this.#recordsPerSecond = order.recordsPerSecond;
         return undefined;
+      case 'drain':
+        // Of the whole instance, which closes its processors.
+        return undefined;
       case 'cancel':
         work.cancelReplay?.(order.replayId);
         return undefined;

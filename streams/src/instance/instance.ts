@@ -1,14 +1,18 @@
+import { randomUUID } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import {
   HeartbeatSchema,
   ReplayProgressSchema,
+  SpoolError,
   type Codec,
   type Heartbeat,
   type ProcessorStatus as StoredStatus,
   type ReplayProgress,
 } from '@spool/schemas';
+import { followClusterConfig, type LiveConfig } from '../cluster/config.js';
 import { openControl } from '../engine/control.js';
 import { runProcessor, type RunningProcessor } from '../engine/processor.js';
 import type { ProcessorDefinition, ProcessorStatus, ReplayStatus } from '../engine/work.js';
@@ -33,13 +37,13 @@ export interface InstanceOptions {
   readonly dataDir: string;
   readonly log: Log;
   readonly now: () => number;
-  /** @default 2000 */
-  readonly heartbeatMs?: number;
 }
 
 /** One running copy of a bundle, or of a part of the platform: what its processors share. */
 export interface Instance extends AsyncDisposable {
   readonly id: string;
+  /** Tells this run from those before it under the same id. */
+  readonly incarnation: string;
   readonly bundle: string;
   readonly version: string;
   readonly kafka: Kafka;
@@ -49,9 +53,20 @@ export interface Instance extends AsyncDisposable {
   readonly telemetry: Telemetry;
   readonly log: Log;
   readonly now: () => number;
+  /** The settings of the cluster, as they are now. */
+  readonly config: Pick<LiveConfig, 'current' | 'onChange'>;
   /** Counted by gateways and hosts; goes out with the heartbeat. */
   readonly load: { inFlight: number };
-  /** Runs it, under the orders of `control`, with its state in the heartbeats. */
+  /** All that belongs to it has been started: it is up from now on, and not starting any more. */
+  ready(): void;
+  /**
+   * Finishes what is under way and stops the processors, the last started first, as an order on `control` does. The instance stays and reports
+   * that it has been drained; it is not undone.
+   */
+  drain(): Promise<void>;
+  /** Called when draining begins, and waited for before the processors stop. */
+  onDrain(hook: () => void | Promise<void>): void;
+  /** Runs it, under the orders of `control`, with its state in the heartbeats. @throws SpoolError UNAVAILABLE when it drains */
   run(definition: ProcessorDefinition): Promise<RunningProcessor>;
   /** Of each of its processors. */
   status(): readonly ProcessorStatus[];
@@ -61,6 +76,8 @@ export interface Instance extends AsyncDisposable {
 }
 
 const reportMs = 500;
+/** The name under which `control` orders something of an instance. */
+export const instanceTarget = (id: string): string => `instance/${id}`;
 
 export async function openInstance(options: InstanceOptions): Promise<Instance> {
   const { kafka, codec, topics, bundle, version, log, now } = options;
@@ -80,6 +97,9 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
   });
   const onError = (error: unknown): void => log('warn', 'a platform record was passed over', { error: String(error) });
   const control = await openControl({ kafka, topic: topics.control.name, decode: orderDecoder(codec), onError });
+  const config = await followClusterConfig({ kafka, codec, topics, onError });
+  const incarnation = randomUUID().slice(0, 13);
+  let health: Heartbeat['health'] = 'starting';
   const processors: RunningProcessor[] = [];
   const load = { inFlight: 0 };
   const startedAt = now();
@@ -92,7 +112,11 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
   const send = (topic: string, key: string, value: Buffer): void => {
     producer.send({ topic, key, value }).catch((error: unknown) => log('warn', 'report not sent', { topic, error: String(error) }));
   };
-  const beat = (health?: 'stopping'): void => {
+  const beat = (): void => {
+    const failed = processors.some((processor) => processor.status().state === 'failed');
+    sendBeat(health === 'up' && failed ? 'degraded' : health);
+  };
+  const sendBeat = (told: Heartbeat['health']): void => {
     const at = now();
     const used = process.cpuUsage(cpu);
     const share = at > beatAt ? (used.user + used.system) / 1000 / (at - beatAt) : 0;
@@ -102,13 +126,15 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     const rssBytes = process.memoryUsage.rss();
     const lagMs = Number.isNaN(loop.mean) ? 0 : loop.mean / 1e6;
     loop.reset();
-    const failed = statuses.some((status) => status.state === 'failed');
     const value: Heartbeat = {
       instance: id,
       bundle,
       version,
       startedAt,
-      health: health ?? (failed ? 'degraded' : 'up'),
+      incarnation,
+      host: hostname(),
+      pid: process.pid,
+      health: told,
       inFlight: load.inFlight,
       eventLoopLagMs: lagMs,
       cpu: share,
@@ -143,7 +169,17 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       }
     }
   };
-  const timer = setInterval(() => beat(), options.heartbeatMs ?? 2000);
+  const change = (to: Heartbeat['health']): void => {
+    health = to;
+    beat();
+  };
+  let timer = setInterval(beat, config.current.heartbeatMs);
+  config.onChange(({ heartbeatMs }) => {
+    clearInterval(timer);
+    timer = setInterval(beat, heartbeatMs);
+    beat();
+  });
+  beat();
 
   const acknowledged = new Map<string, bigint>();
   /** Whoever ordered something waits for this. */
@@ -166,18 +202,44 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     send(topics.replayJobs.name, `${row.job}/${processor.consumer}/${id}`, progress.encode(row));
   };
 
-  const close = async (): Promise<void> => {
-    clearInterval(timer);
-    loop.disable();
+  const hooks: (() => void | Promise<void>)[] = [];
+  let draining: Promise<void> | undefined;
+  const drain = (): Promise<void> =>
+    (draining ??= (async () => {
+      change('draining');
+      try {
+        for (const hook of hooks) await hook();
+      } catch (error) {
+        log('warn', 'draining goes on without what failed', { error: String(error) });
+      }
+      for (const processor of processors.toReversed()) await processor.close();
+      change('drained');
+    })());
+  // An order of the past was for a run before this one.
+  let past = true;
+  control.follow(instanceTarget(id), (order) => {
+    if (order.action === 'drain' && !past) void drain();
+  });
+  past = false;
+
+  const stop = async (): Promise<void> => {
     for (const processor of processors.toReversed()) await processor.close();
+    await draining;
     processors.length = 0;
-    beat('stopping');
+    clearInterval(timer);
+    // The last word: nobody need wait for it any more.
+    change('stopping');
+    loop.disable();
+    await config.close();
     await control.close();
     await telemetry.close();
     await producer.close();
   };
+  let stopping: Promise<void> | undefined;
+  const close = (): Promise<void> => (stopping ??= stop());
   return {
     id,
+    incarnation,
     bundle,
     version,
     kafka,
@@ -187,8 +249,15 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     telemetry,
     log,
     now,
+    config,
     load,
+    ready() {
+      if (health === 'starting') change('up');
+    },
+    drain,
+    onDrain: (hook) => void hooks.push(hook),
     async run(definition) {
+      if (draining !== undefined) throw new SpoolError('UNAVAILABLE', `instance ${id} is draining: it starts nothing new`);
       const stored = (): readonly string[] => storedTasks(join(options.dataDir, id, definition.consumer));
       const processor = await runProcessor(definition, { kafka, now, log, control, onProgress: report, stored });
       processors.push(processor);

@@ -15,7 +15,7 @@ export function orderDecoder(codec: Codec): (record: ConsumedRecord) => Promise<
 function toOrder(order: StoredOrder, epoch: Offset): ControlOrder | undefined {
   const base = { consumer: order.consumer, epoch };
   const { action, replayId } = order;
-  if (action === 'pause' || action === 'resume') return { ...base, action };
+  if (action === 'pause' || action === 'resume' || action === 'drain') return { ...base, action };
   if (action === 'step') return { ...base, action, records: order.records ?? 1 };
   if (action === 'rate') return { ...base, action, recordsPerSecond: order.recordsPerSecond ?? undefined };
   if (action === 'cancel' && replayId !== null) return { ...base, action, replayId };

@@ -48,7 +48,14 @@ export function topicCatalogue({ namespace = '', partitions = 3 }: TopicOptions 
     deadLetters: (consumer: string) => deleted(`dlq.${consumer}`, 30 * day),
     announcements: deleted('registry.announcements', day, 1),
     bundles: compacted('registry.bundles', 1),
+    /** Who was seen to handle what of whom; see `spool.Interaction`. */
+    interactions: compacted('registry.interactions', 1),
     heartbeats: deleted('cluster.heartbeats', 10 * minute),
+    /** Partitioned as the heartbeats are. */
+    instances: compacted('cluster.instances'),
+    leaseRequests: deleted('cluster.lease-requests', 10 * minute, 1),
+    leases: compacted('cluster.leases', 1),
+    clusterConfig: compacted('cluster.config', 1),
     // Everything of the last week; of what is older the last order of each matter, so that a pause holds for as long as it has to.
     control: topic('control', {
       partitions,
@@ -65,11 +72,19 @@ export function topicCatalogue({ namespace = '', partitions = 3 }: TopicOptions 
 }
 export type TopicCatalogue = ReturnType<typeof topicCatalogue>;
 
+/** The bundle id under which the platform's own processes run. */
+export const platformBundle = 'spool';
+
 /** The topics of the platform itself, which every process makes sure of before it starts. */
 export const platformTopics = (topics: TopicCatalogue): readonly TopicSpec[] => [
   topics.announcements,
   topics.bundles,
+  topics.interactions,
   topics.heartbeats,
+  topics.instances,
+  topics.leaseRequests,
+  topics.leases,
+  topics.clusterConfig,
   topics.control,
   topics.replayJobs,
   topics.spans,

@@ -20,6 +20,7 @@ export interface FeedOptions {
 /** Sends every flight of the timetable on its way: each command counts once, however often the feed is stopped and started. */
 export const feed = (options: FeedOptions): Invoker<'Feed'> =>
   invoker('Feed', {
+    sends: ['ScheduleFlight', 'DepartFlight', 'ArriveFlight'],
     description: 'Sends every flight of the timetable on its way, at a steady rate.',
     run: (context) => feedAll(options, context),
   });

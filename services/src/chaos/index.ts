@@ -1,0 +1,1 @@
+export { chaosRegistry, type ChaosOptions, type ChaosReport } from './registry.js';

@@ -1,0 +1,1 @@
+export { exclusively, type Exclusively } from './exclusive.js';
