@@ -85,6 +85,7 @@ async function openTask(instance: Instance, consumer: string, task: TaskRequest)
   return transactionalWork({
     kafka: instance.kafka,
     consumer,
+    deadLetterTopic: topics.deadLetters(consumer).name,
     task: task.id,
     generation: task.assignment?.generation ?? 0,
     now,

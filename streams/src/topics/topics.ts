@@ -91,5 +91,5 @@ export const platformTopics = (topics: TopicCatalogue): readonly TopicSpec[] => 
   topics.metrics,
   topics.lag,
   topics.audit,
-  topics.deadLetters('spool.registry'),
+  ...['registry', 'cluster', 'leases'].map((name) => topics.deadLetters(`${topics.namespace}spool.${name}`)),
 ];
