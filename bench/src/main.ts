@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { startKafka } from '@spool/embedded';
 import { benchCommands } from './commands/bench.js';
+import { benchEngine } from './engine/bench.js';
 import { report, toText, type Table } from './report.js';
 
 const suites: Readonly<
@@ -12,17 +13,25 @@ const suites: Readonly<
 > = {
   commands: (brokers, quick, progress) =>
     benchCommands({ brokers, callers: quick ? [1, 64] : [1, 64, 1024, 4096], seconds: quick ? 1 : 4, rounds: quick ? 1 : 3, progress }),
+  engine: (brokers, quick, progress) =>
+    benchEngine({
+      brokers,
+      ...(quick ? { records: 30_000, keys: 1000, seconds: 2, rounds: 1 } : { records: 500_000, keys: 10_000, seconds: 8, rounds: 3 }),
+      rate: 500,
+      profile: values.profile === true,
+      progress,
+    }),
 };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'boolean' }, quick: { type: 'boolean' }, help: { type: 'boolean' } },
+  options: { json: { type: 'boolean' }, quick: { type: 'boolean' }, profile: { type: 'boolean' }, help: { type: 'boolean' } },
 });
 const wanted = positionals.length === 0 ? Object.keys(suites) : positionals;
 const unknown = wanted.filter((name) => suites[name] === undefined);
 if (values.help === true || unknown.length > 0) {
   console.error(
-    `npm run bench -- [${Object.keys(suites).join(' | ')}] [--quick] [--json]${unknown.length > 0 ? `\nno such bench: ${unknown.join(', ')}` : ''}`,
+    `npm run bench -- [${Object.keys(suites).join(' | ')}] [--quick] [--json] [--profile]${unknown.length > 0 ? `\nno such bench: ${unknown.join(', ')}` : ''}`,
   );
   process.exit(unknown.length > 0 ? 2 : 0);
 }

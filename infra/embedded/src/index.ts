@@ -1,6 +1,6 @@
 export type { Log } from './log.js';
 export { startKafka, type EmbeddedKafka, type KafkaOptions } from './kafka/start.js';
-export { kafkaJars } from './kafka/jars.js';
+export { kafkaJars, mavenJars } from './kafka/jars.js';
 export { runKafkaTool } from './kafka/java.js';
 export type { KafkaUser } from './kafka/properties.js';
 export { superviseChild, type ChildSpec, type ChildState, type RestartPolicy, type SupervisedChild } from './supervisor/supervise.js';
