@@ -6,6 +6,7 @@ import { setFlagsFromString } from 'node:v8';
 import { startKafka } from '@spool/embedded';
 import { benchCommands } from './commands/bench.js';
 import { benchEngine } from './engine/bench.js';
+import { contenders } from './engine/start.js';
 import { report, toText, type Table } from './report.js';
 
 const suites: Readonly<
@@ -19,19 +20,20 @@ const suites: Readonly<
       ...(quick ? { records: 30_000, keys: 1000, seconds: 2, rounds: 1 } : { records: 500_000, keys: 10_000, seconds: 8, rounds: 3 }),
       rate: 500,
       profile: values.profile === true,
+      ...(values.only === undefined ? {} : { only: contenders.filter((name) => values.only?.split(',').includes(name)) }),
       progress,
     }),
 };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'boolean' }, quick: { type: 'boolean' }, profile: { type: 'boolean' }, help: { type: 'boolean' } },
+  options: { json: { type: 'boolean' }, quick: { type: 'boolean' }, profile: { type: 'boolean' }, only: { type: 'string' }, help: { type: 'boolean' } },
 });
 const wanted = positionals.length === 0 ? Object.keys(suites) : positionals;
 const unknown = wanted.filter((name) => suites[name] === undefined);
 if (values.help === true || unknown.length > 0) {
   console.error(
-    `npm run bench -- [${Object.keys(suites).join(' | ')}] [--quick] [--json] [--profile]${unknown.length > 0 ? `\nno such bench: ${unknown.join(', ')}` : ''}`,
+    `npm run bench -- [${Object.keys(suites).join(' | ')}] [--quick] [--json] [--profile] [--only contender,...]${unknown.length > 0 ? `\nno such bench: ${unknown.join(', ')}` : ''}`,
   );
   process.exit(unknown.length > 0 ? 2 : 0);
 }

@@ -40,13 +40,13 @@ export const startSpool: StartContender = async ({ workload, brokers, id, topics
   };
 };
 
-const counts = 'counts';
+export const counts = 'counts';
 const rows = 'rows';
-export const countStore: StoreSpec<number> = { name: counts, encode: countValue, decode: countOf };
+const countStore: StoreSpec<number> = { name: counts, encode: countValue, decode: countOf };
 
-export const changelogTopic = (consumer: string): TopicSpec => ({
+export const changelogTopic = (consumer: string, count = partitions): TopicSpec => ({
   name: `${consumer}-changelog`,
-  partitions,
+  partitions: count,
   cleanup: 'compact',
   retentionMs: -1,
   config: { 'min.compaction.lag.ms': '60000' },
@@ -56,17 +56,19 @@ export interface EngineProcessorOptions {
   readonly workload: Workload;
   readonly topics: EngineTopics;
   readonly consumer: string;
+  /** Of the input. @default 3 */
+  readonly partitions?: number;
 }
 
 export async function engineProcessor(
   instance: Instance,
-  { workload, topics, consumer }: EngineProcessorOptions,
+  { workload, topics, consumer, partitions: count }: EngineProcessorOptions,
 ): Promise<ProcessorDefinition> {
-  await instance.kafka.admin.ensureTopics([changelogTopic(consumer), instance.topics.deadLetters(consumer)]);
+  await instance.kafka.admin.ensureTopics([changelogTopic(consumer, count), instance.topics.deadLetters(consumer)]);
   const topic = changelogTopic(consumer).name;
   const checkpoints = await checkpointCodec(instance, topic);
   const writer = createSharedWriter({ kafka: instance.kafka, prefix: `${consumer}/${instance.id}` });
-  const count = (record: ConsumedRecord, task: TaskContext): void => {
+  const countOne = (record: ConsumedRecord, task: TaskContext): void => {
     const key = record.key!.toString();
     const table = task.table<number>(counts);
     const next = (table.get(key) ?? 0) + 1;
@@ -102,7 +104,7 @@ export async function engineProcessor(
         signal: task.signal,
         writer,
         ...checkpoints,
-        ...(workload === 'count' ? { stores: [countStore], handle: count } : { restore: [changelog, table], handle: enrich }),
+        ...(workload === 'count' ? { stores: [countStore], handle: countOne } : { restore: [changelog, table], handle: enrich }),
       });
     },
     close: writer.close,
