@@ -17,7 +17,7 @@ export interface ChaosOptions {
   readonly dataDir: string;
   /** Of the points at which, and the instances to which, something happens. */
   readonly seed: number;
-  /** How often an instance is killed; a tenth as often, and once at least, one is stopped past its session and goes on. */
+  /** How often an instance is killed; a fifth as often, and once at least, one is stopped past its session and goes on. */
   readonly kills: number;
   readonly records: number;
   readonly keys: number;
@@ -117,7 +117,7 @@ export async function chaosEngine(options: ChaosOptions): Promise<readonly strin
 
 function plan({ seed, kills, records }: ChaosOptions): readonly Disturbance[] {
   const random = randomOf(seed);
-  const stops = Math.max(1, Math.floor(kills / 10));
+  const stops = Math.max(1, Math.floor(kills / 5));
   return Array.from({ length: kills + stops }, (_, index): Disturbance => ({
     after: Math.floor(records * (0.01 + 0.95 * random())),
     delayMs: Math.floor(30 * random()),
