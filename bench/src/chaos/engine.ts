@@ -21,6 +21,8 @@ export interface ChaosOptions {
   readonly kills: number;
   readonly records: number;
   readonly keys: number;
+  /** Instances that keep a task's counts warm beside its owner. */
+  readonly standbys: 0 | 1;
   /** A violation on purpose. @default none */
   readonly tampering?: Tampering;
   /** All of it ends by then, in milliseconds, or has failed. */
@@ -68,6 +70,7 @@ export async function chaosEngine(options: ChaosOptions): Promise<readonly strin
         partitions,
         dataDir,
         sessionTimeoutMs,
+        standbys: options.standbys,
         tampering: options.tampering,
       }),
     ),
@@ -137,7 +140,7 @@ async function disturb(child: SupervisedChild, { kind, stoppedMs }: Disturbance)
   process.kill(pid, 'SIGCONT');
 }
 
-export const instanceMain = fileURLToPath(new URL('instance/main.js', import.meta.url));
+const instanceMain = fileURLToPath(new URL('instance/main.js', import.meta.url));
 
 /** Started again whenever it dies, as often as it takes. */
 export function startInstance(config: ChaosInstanceConfig): Promise<SupervisedChild> {

@@ -1,4 +1,4 @@
-/** `npm run chaos -- engine`: starts a broker, does its worst, and says what it found. Ends with 1 when something is lost, doubled or wrong. */
+/** `npm run chaos`: starts a broker, does its worst, and says what it found. Ends with 1 when something is lost, doubled, wrong or late. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,8 +6,12 @@ import { parseArgs } from 'node:util';
 import { startKafka } from '@spool/embedded';
 import { chaosEngine } from './engine.js';
 import { tamperings } from './instance/tampering.js';
+import { chaosStandby } from './standby.js';
 
-const usage = `npm run chaos -- engine [--seed n] [--kills 50] [--records 200000] [--tamper ${tamperings.join('|')}] [--quick]`;
+const usage = `npm run chaos -- engine [--seed n] [--kills 50] [--records 200000] [--standbys 0] [--tamper ${tamperings.join('|')}] [--quick]
+npm run chaos -- standby [--keys 1000000] [--session 1000] [--quick]`;
+/** What a take-over with a standby may take. */
+const takeOverMs = 3000;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -15,6 +19,9 @@ const { values, positionals } = parseArgs({
     seed: { type: 'string' },
     kills: { type: 'string' },
     records: { type: 'string' },
+    standbys: { type: 'string' },
+    keys: { type: 'string' },
+    session: { type: 'string' },
     tamper: { type: 'string' },
     quick: { type: 'boolean' },
     help: { type: 'boolean' },
@@ -25,25 +32,23 @@ const number = (given: string | undefined, otherwise: number): number => (given 
 const seed = number(values.seed, Date.now() % 1_000_000);
 const kills = number(values.kills, quick ? 5 : 50);
 const records = number(values.records, quick ? 20_000 : 200_000);
+const standbys = number(values.standbys, 0);
+const keys = number(values.keys, quick ? 20_000 : 1_000_000);
+const sessionTimeoutMs = number(values.session, 1000);
 const tampering = tamperings.find((name) => name === values.tamper);
-const isBad = ![seed, kills, records].every((n) => Number.isInteger(n) && n >= 0) || (values.tamper !== undefined && tampering === undefined);
-if (values.help === true || positionals.join() !== 'engine' || isBad) {
-  console.error(usage);
-  process.exit(values.help === true ? 0 : 2);
-}
 const progress = (line: string): void => console.error(line);
-const dataDir = await mkdtemp(join(tmpdir(), 'spool-chaos-'));
-const kafka = await startKafka({ dataDir: join(dataDir, 'kafka'), log: progress });
-try {
+
+async function engine(brokers: readonly string[], dataDir: string): Promise<boolean> {
   console.log(`seed ${seed}: ${kills} kills while ${records} records are counted`);
   const began = performance.now();
   const found = await chaosEngine({
-    brokers: kafka.bootstrap,
+    brokers,
     dataDir,
     seed,
     kills,
     records,
     keys: 1000,
+    standbys: standbys === 0 ? 0 : 1,
     deadlineMs: 120_000 + kills * 10_000,
     ...(tampering === undefined ? {} : { tampering }),
     progress,
@@ -55,7 +60,33 @@ try {
       ? `every one of ${records} records was counted once, and output, changelog and stores agree (${seconds} s)`
       : `${found.length} differences (${seconds} s); again with --seed ${seed}`,
   );
-  process.exitCode = found.length === 0 ? 0 : 1;
+  return found.length === 0;
+}
+
+async function standby(brokers: readonly string[], dataDir: string): Promise<boolean> {
+  const options = { brokers, keys, sessionTimeoutMs, progress };
+  const cold = await chaosStandby({ ...options, standbys: 0, dataDir: await mkdtemp(join(dataDir, 'cold-')) });
+  const warm = await chaosStandby({ ...options, standbys: 1, dataDir: await mkdtemp(join(dataDir, 'warm-')) });
+  const rate = cold.restoredPerSecond === undefined ? 'nothing to restore' : `${Math.round(cold.restoredPerSecond)} records/s restored`;
+  console.log(`${keys} keys, session ${sessionTimeoutMs} ms, from the kill to the first new result:`);
+  console.log(`  without a standby ${(cold.ms / 1000).toFixed(2)} s, ${cold.restored} records, ${rate}`);
+  console.log(`  with a standby    ${(warm.ms / 1000).toFixed(2)} s, ${warm.restored} records of the tail`);
+  return warm.ms <= takeOverMs;
+}
+
+const runs = { engine, standby };
+const run = positionals.length === 1 ? Object.entries(runs).find(([name]) => name === positionals[0])?.[1] : undefined;
+const isBad =
+  ![seed, kills, records, standbys, keys, sessionTimeoutMs].every((n) => Number.isInteger(n) && n >= 0) ||
+  (values.tamper !== undefined && tampering === undefined);
+if (values.help === true || run === undefined || isBad) {
+  console.error(usage);
+  process.exit(values.help === true ? 0 : 2);
+}
+const dataDir = await mkdtemp(join(tmpdir(), 'spool-chaos-'));
+const kafka = await startKafka({ dataDir: join(dataDir, 'kafka'), log: progress });
+try {
+  process.exitCode = (await run(kafka.bootstrap, dataDir)) ? 0 : 1;
 } finally {
   await kafka.close();
   await rm(dataDir, { recursive: true, force: true });

@@ -13,9 +13,9 @@ export interface Observer extends AsyncDisposable {
   untilAnswered(quietMs: number): Promise<void>;
 }
 
-export async function observe(kafka: Kafka, topic: string, answers: Answers): Promise<Observer> {
+export async function observe(kafka: Kafka, topic: string, answers: Answers, count = partitions): Promise<Observer> {
   const reader = await kafka.reader({ maxWaitMs: 100 });
-  for (let partition = 0; partition < partitions; partition++) reader.assign({ topic, partition }, 'earliest');
+  for (let partition = 0; partition < count; partition++) reader.assign({ topic, partition }, 'earliest');
   let onAnswer: Observer['onAnswer'];
   let first: Observer['first'];
   let lastAt = performance.now();
@@ -35,9 +35,9 @@ export async function observe(kafka: Kafka, topic: string, answers: Answers): Pr
           }
         }
       }
-      const count = answers.answered - before;
-      if (count === 0) continue;
-      first ??= { at, count };
+      const taken = answers.answered - before;
+      if (taken === 0) continue;
+      first ??= { at, count: taken };
       lastAt = at;
     }
   };

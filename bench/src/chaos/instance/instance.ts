@@ -1,5 +1,5 @@
 import { createCodec, createMemoryRegistry } from '@spool/schemas';
-import { connectKafka, openInstance, topicCatalogue } from '@spool/streams';
+import { connectKafka, openInstance, topicCatalogue, type RestoreProgress } from '@spool/streams';
 import { engineProcessor } from '../../engine/contenders/spool.js';
 import type { EngineTopics } from '../../engine/workload.js';
 import { tampered, type Tampering } from './tampering.js';
@@ -14,6 +14,7 @@ export interface ChaosInstanceConfig {
   readonly partitions: number;
   readonly dataDir: string;
   readonly sessionTimeoutMs: number;
+  readonly standbys: number;
   /** A violation on purpose, which the check must find. */
   readonly tampering: Tampering | undefined;
 }
@@ -36,12 +37,32 @@ export async function startChaosInstance(
     log: (level, message, fields) => log(`${new Date().toISOString()} ${level} ${message} ${JSON.stringify(fields ?? {})}`),
     now: Date.now,
   });
-  const definition = await engineProcessor(instance, { workload: 'count', topics, consumer, partitions });
+  const definition = await engineProcessor(instance, {
+    workload: 'count',
+    topics,
+    consumer,
+    partitions,
+    standbys: config.standbys,
+    onRestore: restoreLog(log),
+  });
   await instance.run({ ...definition, sessionTimeoutMs });
   return {
     async close() {
       await instance.close();
       await kafka.close();
     },
+  };
+}
+
+/** One line for each restore that ends: `restored <records> in <ms>`. */
+export const restoredLine = /^restored (\d+) in (\d+)$/;
+
+function restoreLog(log: (line: string) => void): (progress: RestoreProgress) => void {
+  let began: { readonly at: number; readonly position: bigint } | undefined;
+  return ({ position, end }) => {
+    began ??= { at: performance.now(), position };
+    if (position < end) return;
+    if (position > began.position) log(`restored ${position - began.position} in ${Math.round(performance.now() - began.at)}`);
+    began = undefined;
   };
 }

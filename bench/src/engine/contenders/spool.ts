@@ -4,11 +4,13 @@ import {
   connectKafka,
   createSharedWriter,
   openInstance,
+  standbyCopy,
   topicCatalogue,
   transactionalWork,
   type ConsumedRecord,
   type Instance,
   type ProcessorDefinition,
+  type RestoreProgress,
   type RestoreSource,
   type StoreSpec,
   type TaskContext,
@@ -58,11 +60,14 @@ export interface EngineProcessorOptions {
   readonly consumer: string;
   /** Of the input. @default 3 */
   readonly partitions?: number;
+  /** Instances that keep the counts warm beside the owner. @default 0 */
+  readonly standbys?: number;
+  readonly onRestore?: (progress: RestoreProgress) => void;
 }
 
 export async function engineProcessor(
   instance: Instance,
-  { workload, topics, consumer, partitions: count }: EngineProcessorOptions,
+  { workload, topics, consumer, partitions: count, standbys = 0, onRestore }: EngineProcessorOptions,
 ): Promise<ProcessorDefinition> {
   await instance.kafka.admin.ensureTopics([changelogTopic(consumer, count), instance.topics.deadLetters(consumer)]);
   const topic = changelogTopic(consumer).name;
@@ -80,33 +85,43 @@ export async function engineProcessor(
     if (row === undefined) return;
     task.emit({ topic: topics.output, partition: record.partition, key: record.key, value: joinedValue(record.value!, row) });
   };
+  const taskOptions = (id: string) => {
+    const changelog = { topic, partition: Number(id) };
+    const table: RestoreSource = {
+      partition: { topic: topics.table, partition: Number(id) },
+      fromCovered: false,
+      apply: (record, open) => open<Buffer>(rows).put(record.key!.toString(), Buffer.from(record.value!)),
+    };
+    return {
+      kafka: instance.kafka,
+      consumer,
+      task: id,
+      now: instance.now,
+      store: instance.openStore(consumer, id),
+      changelog,
+      ...checkpoints,
+      ...(onRestore === undefined ? {} : { onRestore }),
+      ...(workload === 'count' ? { stores: [countStore] } : { restore: [{ partition: changelog, fromCovered: false, apply: () => undefined }, table] }),
+    };
+  };
   return {
     consumer,
     sources: [topics.input],
     assignment: 'group',
     startAt: 'earliest',
-    open: (task) => {
-      const partition = Number(task.id);
-      const table: RestoreSource = {
-        partition: { topic: topics.table, partition },
-        fromCovered: false,
-        apply: (record, open) => open<Buffer>(rows).put(record.key!.toString(), Buffer.from(record.value!)),
-      };
-      const changelog: RestoreSource = { partition: { topic, partition }, fromCovered: false, apply: () => undefined };
-      return transactionalWork({
-        kafka: instance.kafka,
-        consumer,
-        task: task.id,
-        generation: task.assignment?.generation ?? 0,
-        now: instance.now,
-        store: instance.openStore(consumer, task.id),
-        changelog: { topic, partition },
-        signal: task.signal,
+    open: ({ id, assignment, signal }) =>
+      transactionalWork({
+        ...taskOptions(id),
+        generation: assignment?.generation ?? 0,
+        signal,
         writer,
-        ...checkpoints,
-        ...(workload === 'count' ? { stores: [countStore], handle: countOne } : { restore: [changelog, table], handle: enrich }),
-      });
-    },
+        handle: workload === 'count' ? countOne : enrich,
+      }),
+    standbys,
+    openStandby: ({ id }) =>
+      Promise.resolve(
+        standbyCopy({ ...taskOptions(id), onError: (error) => instance.log('warn', 'a standby copy begins anew', { error: String(error) }) }),
+      ),
     close: writer.close,
   };
 }
