@@ -37,7 +37,8 @@ export function differences({ sent, outputs, tasks }: Evidence): readonly string
     if (lost.length > 0) found.push(`output: ${lost.length} of ${count} results of ${key} are lost, the first is ${lost[0]}`);
     if (doubled > 0) found.push(`output: ${doubled} results of ${key} are doubled`);
     if (mine.some((n) => n > count)) found.push(`output: ${key} is counted to ${Math.max(...mine)}, and was sent ${count} times`);
-    if (lost.length === 0 && doubled === 0 && mine.some((n, index) => n !== index + 1)) found.push(`output: results of ${key} are out of order`);
+    if (lost.length === 0 && doubled === 0 && mine.some((n, index) => n !== index + 1))
+      found.push(`output: results of ${key} are out of order`);
   }
   for (const key of outputs.keys()) if (!sent.has(key)) found.push(`output: ${key} was never sent`);
   // 2. The changelog comes to the same counts.
@@ -47,12 +48,11 @@ export function differences({ sent, outputs, tasks }: Evidence): readonly string
   for (const { task, changes, stores } of tasks) {
     for (const { instance, position, rows } of stores) {
       const upTo = position ?? 0n;
-      found.push(
-        ...unequal(`store of task ${task} on ${instance}`, folded(changes.filter(({ offset }) => offset < upTo)), rows),
-      );
+      found.push(...unequal(`store of task ${task} on ${instance}`, folded(changes.filter(({ offset }) => offset < upTo)), rows));
     }
     const last = changes.at(-1)?.offset;
-    if (last !== undefined && !stores.some(({ position = 0n }) => position > last)) found.push(`no store of task ${task} has the whole changelog`);
+    if (last !== undefined && !stores.some(({ position = 0n }) => position > last))
+      found.push(`no store of task ${task} has the whole changelog`);
   }
   return found;
 }

@@ -46,7 +46,11 @@ describe('the check of a keyed count', () => {
     ['results out of order', withOutput([2, 1]), 'output: results of a are out of order'],
     ['a count too high', withOutput([1, 2, 3]), 'output: a is counted to 3, and was sent 2 times'],
     ['a key from nowhere', { ...good, outputs: new Map([...good.outputs, ['c', [1]]]) }, 'output: c was never sent'],
-    ['a changelog that counts otherwise', { ...good, sent: new Map([...good.sent, ['b', 1], ['a', 1]]) }, 'changelog: a is 2 and should be 1'],
+    [
+      'a changelog that counts otherwise',
+      { ...good, sent: new Map([...good.sent, ['b', 1], ['a', 1]]) },
+      'changelog: a is 2 and should be 1',
+    ],
     [
       'a store that is not what the changelog says',
       withStores([good.tasks[0]!.stores[1]!, { instance: 'one', position: 2n, rows: new Map([['a', 2]]) }]),

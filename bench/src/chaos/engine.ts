@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { superviseChild, type SupervisedChild } from '@spool/embedded';
 import { connectKafka } from '@spool/streams';
 import { observe } from '../engine/observe.js';
-import { nodeCommand } from '../engine/start.js';
+import { nodeCommand, once } from '../engine/start.js';
 import { countOf, inputRecord, keyOf, partitions, type Answers } from '../engine/workload.js';
 import { differences } from './check.js';
 import { collect } from './evidence.js';
@@ -62,17 +62,20 @@ export async function chaosEngine(options: ChaosOptions): Promise<readonly strin
   const over = AbortSignal.timeout(options.deadlineMs);
   const children = await Promise.all(
     instances.map((instance) =>
-      startInstance({
-        instance,
-        brokers: options.brokers,
-        consumer,
-        topics,
-        partitions,
-        dataDir,
-        sessionTimeoutMs,
-        standbys: options.standbys,
-        tampering: options.tampering,
-      }),
+      startInstance(
+        {
+          instance,
+          brokers: options.brokers,
+          consumer,
+          topics,
+          partitions,
+          dataDir,
+          sessionTimeoutMs,
+          standbys: options.standbys,
+          tampering: options.tampering,
+        },
+        'again',
+      ),
     ),
   );
   try {
@@ -142,13 +145,13 @@ async function disturb(child: SupervisedChild, { kind, stoppedMs }: Disturbance)
 
 const instanceMain = fileURLToPath(new URL('instance/main.js', import.meta.url));
 
-/** Started again whenever it dies, as often as it takes. */
-export function startInstance(config: ChaosInstanceConfig): Promise<SupervisedChild> {
+/** @param whenItDies `again`: it is started again, as often as it takes */
+export function startInstance(config: ChaosInstanceConfig, whenItDies: 'again' | 'stays dead'): Promise<SupervisedChild> {
   return superviseChild({
     ...nodeCommand([instanceMain, JSON.stringify(config)]),
     name: config.instance,
     logFile: join(config.dataDir, `${config.instance}.log`),
-    restart: { firstDelayMs: 50, maxDelayMs: 200, maxQuickDeaths: Number.POSITIVE_INFINITY },
+    restart: whenItDies === 'again' ? { firstDelayMs: 50, maxDelayMs: 200, maxQuickDeaths: Number.POSITIVE_INFINITY } : once,
   });
 }
 

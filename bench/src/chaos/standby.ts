@@ -43,7 +43,7 @@ export async function chaosStandby(options: StandbyOptions): Promise<TakeOver> {
   try {
     for (const instance of instances) {
       const shared = { brokers, consumer, topics, partitions: 1, dataDir, sessionTimeoutMs, standbys, tampering: undefined };
-      children.push(await startInstance({ ...shared, instance }));
+      children.push(await startInstance({ ...shared, instance }, 'stays dead'));
     }
     const sentAt: number[] = [];
     const answers = resultsOf(keys, sentAt);
@@ -71,9 +71,9 @@ export async function chaosStandby(options: StandbyOptions): Promise<TakeOver> {
       throw new Error(`nobody took over within ${quietMs} ms`);
     });
     failed.catch(() => undefined);
-    let on = true;
+    const over = new AbortController();
     const probing = (async () => {
-      for (let probe = 0; on; probe = (probe + 1) % keys) {
+      for (let probe = 0; !over.signal.aborted; probe = (probe + 1) % keys) {
         sentAt[probe] = performance.now();
         void producer.send(tableRecord(topics.input, probe));
         await sleep(10);
@@ -84,7 +84,7 @@ export async function chaosStandby(options: StandbyOptions): Promise<TakeOver> {
     killedAt = performance.now();
     await killing;
     const ms = await Promise.race([takenOver, failed]);
-    on = false;
+    over.abort();
     await probing;
     const { records, tookMs } = await lastRestore(join(dataDir, `${instances[1 - owner]!}.log`));
     return { ms, restored: records, restoredPerSecond: tookMs === 0 ? undefined : (1000 * records) / tookMs };

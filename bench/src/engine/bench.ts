@@ -65,7 +65,17 @@ export async function benchEngine(options: EngineOptions): Promise<readonly Tabl
         for (const name of [...names.slice(round % names.length), ...names.slice(0, round % names.length)]) {
           const output = `${id}-${workload}-${name}-${round}`;
           await kafka.admin.ensureTopics([{ name: output, partitions, cleanup: 'delete', retentionMs: -1 }]);
-          const measured = await run({ ...options, name, workload, topics: { input, table, output }, id: output, dataDir, kafka, producer, sent });
+          const measured = await run({
+            ...options,
+            name,
+            workload,
+            topics: { input, table, output },
+            id: output,
+            dataDir,
+            kafka,
+            producer,
+            sent,
+          });
           sent += options.rate * options.seconds;
           results.set(`${workload}/${name}`, [...(results.get(`${workload}/${name}`) ?? []), measured]);
           options.progress(
@@ -161,7 +171,11 @@ function tables(results: ReadonlyMap<string, readonly Measured[]>, only?: readon
     ['peak memory', 'MiB', ({ usage }) => usage?.peakRssMb ?? Number.NaN],
     ['CPU to drain', 's', ({ usage }) => usage?.cpuSeconds ?? Number.NaN],
   ];
-  const [drained, p50, p99] = metrics.map(([, , take]) => take) as [(m: Measured) => number, (m: Measured) => number, (m: Measured) => number];
+  const [drained, p50, p99] = metrics.map(([, , take]) => take) as [
+    (m: Measured) => number,
+    (m: Measured) => number,
+    (m: Measured) => number,
+  ];
   const ratio = (label: string, metric: string, value: number): Row => ({ label, metric, value, unit: 'x', ratio: null });
   return workloads.flatMap((workload) => {
     const names = contendersFor(workload, only);

@@ -60,7 +60,9 @@ export async function observe(kafka: Kafka, topic: string, answers: Answers, cou
       while (answers.answered < answers.expected) {
         if (failure !== undefined) throw failure as Error;
         if (performance.now() - Math.max(began, lastAt) > quietMs) {
-          throw new Error(`${answers.expected - answers.answered} of ${answers.expected} inputs have no result in ${topic}, and none comes`);
+          throw new Error(
+            `${answers.expected - answers.answered} of ${answers.expected} inputs have no result in ${topic}, and none comes`,
+          );
         }
         await new Promise((resolve) => setTimeout(resolve, 5));
       }

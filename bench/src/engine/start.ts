@@ -12,7 +12,7 @@ const nodeContender = fileURLToPath(new URL('contenders/main.js', import.meta.ur
 const javaProject = fileURLToPath(new URL('../../peers/kafka-streams/', import.meta.url));
 
 /** A child that is not started again: its death ends the run. */
-const once = { maxQuickDeaths: 1, quickMs: Number.POSITIVE_INFINITY };
+export const once = { maxQuickDeaths: 1, quickMs: Number.POSITIVE_INFINITY };
 
 /** @param profileDir takes a CPU profile of a contender in Node when it is closed */
 export async function startContender(name: ContenderName, config: ContenderConfig, profileDir?: string): Promise<SupervisedChild> {

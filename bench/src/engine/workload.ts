@@ -57,7 +57,8 @@ export function createAnswers(workload: Workload, latestOnly = false): Answers {
   const numbers = (key: string, value: Buffer): readonly number[] => {
     if (workload === 'join') {
       const number = value.readUInt32BE();
-      if (!value.subarray(valueBytes).equals(rowOf(key))) throw new Error(`the result of input ${number} is not joined with the row of ${key}`);
+      if (!value.subarray(valueBytes).equals(rowOf(key)))
+        throw new Error(`the result of input ${number} is not joined with the row of ${key}`);
       return [number];
     }
     const count = countOf(value);

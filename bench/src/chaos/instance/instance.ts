@@ -20,10 +20,7 @@ export interface ChaosInstanceConfig {
 }
 
 /** Resolves when it runs; restores are told to `log`. */
-export async function startChaosInstance(
-  config: ChaosInstanceConfig,
-  log: (line: string) => void,
-): Promise<{ close(): Promise<void> }> {
+export async function startChaosInstance(config: ChaosInstanceConfig, log: (line: string) => void): Promise<{ close(): Promise<void> }> {
   const { consumer, topics, sessionTimeoutMs, partitions } = config;
   const kafka = tampered(await connectKafka({ brokers: config.brokers, clientId: config.instance }), topics.output, config.tampering);
   const instance = await openInstance({

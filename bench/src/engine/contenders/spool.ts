@@ -101,7 +101,9 @@ export async function engineProcessor(
       changelog,
       ...checkpoints,
       ...(onRestore === undefined ? {} : { onRestore }),
-      ...(workload === 'count' ? { stores: [countStore] } : { restore: [{ partition: changelog, fromCovered: false, apply: () => undefined }, table] }),
+      ...(workload === 'count'
+        ? { stores: [countStore] }
+        : { restore: [{ partition: changelog, fromCovered: false, apply: () => undefined }, table] }),
     };
   };
   return {
@@ -120,7 +122,10 @@ export async function engineProcessor(
     standbys,
     openStandby: ({ id }) =>
       Promise.resolve(
-        standbyCopy({ ...taskOptions(id), onError: (error) => instance.log('warn', 'a standby copy begins anew', { error: String(error) }) }),
+        standbyCopy({
+          ...taskOptions(id),
+          onError: (error) => instance.log('warn', 'a standby copy begins anew', { error: String(error) }),
+        }),
       ),
     close: writer.close,
   };
