@@ -23,6 +23,8 @@ export interface ChaosOptions {
   readonly keys: number;
   /** Instances that keep a task's counts warm beside its owner. */
   readonly standbys: 0 | 1;
+  /** How writers are fenced. */
+  readonly transactions: ChaosInstanceConfig['transactions'];
   /** A violation on purpose. @default none */
   readonly tampering?: Tampering;
   /** All of it ends by then, in milliseconds, or has failed. */
@@ -72,6 +74,7 @@ export async function chaosEngine(options: ChaosOptions): Promise<readonly strin
           dataDir,
           sessionTimeoutMs,
           standbys: options.standbys,
+          transactions: options.transactions,
           tampering: options.tampering,
         },
         'again',

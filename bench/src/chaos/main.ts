@@ -8,7 +8,7 @@ import { chaosEngine } from './engine.js';
 import { tamperings } from './instance/tampering.js';
 import { chaosStandby } from './standby.js';
 
-const usage = `npm run chaos -- engine [--seed n] [--kills 50] [--records 200000] [--standbys 0] [--tamper ${tamperings.join('|')}] [--quick]
+const usage = `npm run chaos -- engine [--seed n] [--kills 50] [--records 200000] [--standbys 0] [--writer-per-task] [--tamper ${tamperings.join('|')}] [--quick]
 npm run chaos -- standby [--keys 1000000] [--session 1000] [--quick]`;
 /** What a take-over with a standby may take. */
 const takeOverMs = 3000;
@@ -23,6 +23,7 @@ const { values, positionals } = parseArgs({
     keys: { type: 'string' },
     session: { type: 'string' },
     tamper: { type: 'string' },
+    'writer-per-task': { type: 'boolean' },
     quick: { type: 'boolean' },
     help: { type: 'boolean' },
   },
@@ -49,6 +50,7 @@ async function engine(brokers: readonly string[], dataDir: string): Promise<bool
     records,
     keys: 1000,
     standbys: standbys === 0 ? 0 : 1,
+    transactions: values['writer-per-task'] === true ? 'partition' : 'instance',
     deadlineMs: 120_000 + kills * 10_000,
     ...(tampering === undefined ? {} : { tampering }),
     progress,

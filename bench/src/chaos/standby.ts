@@ -42,7 +42,17 @@ export async function chaosStandby(options: StandbyOptions): Promise<TakeOver> {
   const children: SupervisedChild[] = [];
   try {
     for (const instance of instances) {
-      const shared = { brokers, consumer, topics, partitions: 1, dataDir, sessionTimeoutMs, standbys, tampering: undefined };
+      const shared = {
+        brokers,
+        consumer,
+        topics,
+        partitions: 1,
+        dataDir,
+        sessionTimeoutMs,
+        standbys,
+        transactions: 'instance' as const,
+        tampering: undefined,
+      };
       children.push(await startInstance({ ...shared, instance }, 'stays dead'));
     }
     const sentAt: number[] = [];
@@ -129,7 +139,7 @@ async function ownerOf(kafka: Kafka, consumer: string): Promise<0 | 1> {
     },
   });
   const owner = [...claims].at(-1) ?? '';
-  return owner.includes(`/${instances[0]}.`) ? 0 : 1;
+  return owner.includes(`.${instances[0]}.`) ? 0 : 1;
 }
 
 async function lastRestore(logFile: string): Promise<{ readonly records: number; readonly tookMs: number }> {

@@ -15,6 +15,8 @@ export interface ChaosInstanceConfig {
   readonly dataDir: string;
   readonly sessionTimeoutMs: number;
   readonly standbys: number;
+  /** How writers are fenced. */
+  readonly transactions: 'instance' | 'partition';
   /** A violation on purpose, which the check must find. */
   readonly tampering: Tampering | undefined;
 }
@@ -40,6 +42,7 @@ export async function startChaosInstance(config: ChaosInstanceConfig, log: (line
     consumer,
     partitions,
     standbys: config.standbys,
+    transactions: config.transactions,
     onRestore: restoreLog(log),
   });
   await instance.run({ ...definition, sessionTimeoutMs });

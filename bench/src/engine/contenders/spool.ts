@@ -7,6 +7,7 @@ import {
   standbyCopy,
   topicCatalogue,
   transactionalWork,
+  writeBehind,
   type ConsumedRecord,
   type Instance,
   type ProcessorDefinition,
@@ -62,17 +63,20 @@ export interface EngineProcessorOptions {
   readonly partitions?: number;
   /** Instances that keep the counts warm beside the owner. @default 0 */
   readonly standbys?: number;
+  /** One writer for the instance, fenced by claims, or one for each task, fenced by the broker alone. @default 'instance' */
+  readonly transactions?: 'instance' | 'partition';
   readonly onRestore?: (progress: RestoreProgress) => void;
 }
 
 export async function engineProcessor(
   instance: Instance,
-  { workload, topics, consumer, partitions: count, standbys = 0, onRestore }: EngineProcessorOptions,
+  { workload, topics, consumer, partitions: count, standbys = 0, transactions = 'instance', onRestore }: EngineProcessorOptions,
 ): Promise<ProcessorDefinition> {
   await instance.kafka.admin.ensureTopics([changelogTopic(consumer, count), instance.topics.deadLetters(consumer)]);
   const topic = changelogTopic(consumer).name;
   const checkpoints = await checkpointCodec(instance, topic);
-  const writer = createSharedWriter({ kafka: instance.kafka, prefix: `${consumer}/${instance.id}` });
+  const writer =
+    transactions === 'instance' ? createSharedWriter({ kafka: instance.kafka, prefix: `${consumer}.${instance.id}` }) : undefined;
   const countOne = (record: ConsumedRecord, task: TaskContext): void => {
     const key = record.key!.toString();
     const table = task.table<number>(counts);
@@ -85,6 +89,7 @@ export async function engineProcessor(
     if (row === undefined) return;
     task.emit({ topic: topics.output, partition: record.partition, key: record.key, value: joinedValue(record.value!, row) });
   };
+  const onError = (error: unknown): void => instance.log('error', 'a store cannot follow or be written', { error: String(error) });
   const taskOptions = (id: string) => {
     const changelog = { topic, partition: Number(id) };
     const table: RestoreSource = {
@@ -97,7 +102,7 @@ export async function engineProcessor(
       consumer,
       task: id,
       now: instance.now,
-      store: instance.openStore(consumer, id),
+      store: writeBehind(instance.openStore(consumer, id), { onError }),
       changelog,
       ...checkpoints,
       ...(onRestore === undefined ? {} : { onRestore }),
@@ -111,22 +116,19 @@ export async function engineProcessor(
     sources: [topics.input],
     assignment: 'group',
     startAt: 'earliest',
+    // A result is small: more of them to a transaction.
+    maxGroupRecords: 10_000,
+    maxBufferedRecords: 50_000,
     open: ({ id, assignment, signal }) =>
       transactionalWork({
         ...taskOptions(id),
         generation: assignment?.generation ?? 0,
         signal,
-        writer,
+        ...(writer === undefined ? {} : { writer }),
         handle: workload === 'count' ? countOne : enrich,
       }),
     standbys,
-    openStandby: ({ id }) =>
-      Promise.resolve(
-        standbyCopy({
-          ...taskOptions(id),
-          onError: (error) => instance.log('warn', 'a standby copy begins anew', { error: String(error) }),
-        }),
-      ),
-    close: writer.close,
+    openStandby: ({ id }) => Promise.resolve(standbyCopy({ ...taskOptions(id), onError })),
+    ...(writer === undefined ? {} : { close: writer.close }),
   };
 }
