@@ -32,8 +32,8 @@ export async function collect(options: CollectOptions): Promise<Omit<Evidence, '
 /** As the engine names the rows of a declared store. */
 const rowPrefix = `s/${counts}/`;
 
-async function collectTask({ kafka, consumer, dataDir, instances }: CollectOptions, partition: number): Promise<TaskEvidence> {
-  const changelog = { topic: changelogTopic(consumer).name, partition };
+async function collectTask({ kafka, consumer, partitions, dataDir, instances }: CollectOptions, partition: number): Promise<TaskEvidence> {
+  const changelog = { topic: changelogTopic(consumer, partitions).name, partition };
   const changes: RowChange[] = [];
   await eachRecord(kafka, changelog, ({ key, value, offset }) => {
     const name = key!.toString();

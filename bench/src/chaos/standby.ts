@@ -126,7 +126,7 @@ async function ownerOf(kafka: Kafka, consumer: string): Promise<0 | 1> {
   const claims = new Set<string>();
   await readToEnd({
     kafka,
-    partition: { topic: changelogTopic(consumer).name, partition: 0 },
+    partition: { topic: changelogTopic(consumer, 1).name, partition: 0 },
     from: 'earliest',
     apply: (records) => {
       for (const { key, value } of records) {

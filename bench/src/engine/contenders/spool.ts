@@ -47,7 +47,7 @@ export const counts = 'counts';
 const rows = 'rows';
 const countStore: StoreSpec<number> = { name: counts, encode: countValue, decode: countOf };
 
-export const changelogTopic = (consumer: string, count = partitions): TopicSpec => ({
+export const changelogTopic = (consumer: string, count: number): TopicSpec => ({
   name: `${consumer}-changelog`,
   partitions: count,
   cleanup: 'compact',
@@ -70,10 +70,21 @@ export interface EngineProcessorOptions {
 
 export async function engineProcessor(
   instance: Instance,
-  { workload, topics, consumer, partitions: count, standbys = 0, transactions = 'instance', onRestore }: EngineProcessorOptions,
+  {
+    workload,
+    topics,
+    consumer,
+    partitions: count = partitions,
+    standbys = 0,
+    transactions = 'instance',
+    onRestore,
+  }: EngineProcessorOptions,
 ): Promise<ProcessorDefinition> {
-  await instance.kafka.admin.ensureTopics([changelogTopic(consumer, count), instance.topics.deadLetters(consumer)]);
-  const topic = changelogTopic(consumer).name;
+  await instance.kafka.admin.ensureTopics([
+    changelogTopic(consumer, count),
+    { ...instance.topics.deadLetters(consumer), partitions: count },
+  ]);
+  const topic = changelogTopic(consumer, count).name;
   const checkpoints = await checkpointCodec(instance, topic);
   const writer =
     transactions === 'instance' ? createSharedWriter({ kafka: instance.kafka, prefix: `${consumer}.${instance.id}` }) : undefined;
@@ -116,9 +127,6 @@ export async function engineProcessor(
     sources: [topics.input],
     assignment: 'group',
     startAt: 'earliest',
-    // A result is small: more of them to a transaction.
-    maxGroupRecords: 10_000,
-    maxBufferedRecords: 50_000,
     open: ({ id, assignment, signal }) =>
       transactionalWork({
         ...taskOptions(id),
