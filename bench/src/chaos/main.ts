@@ -69,10 +69,10 @@ async function standby(brokers: readonly string[], dataDir: string): Promise<boo
   const options = { brokers, keys, sessionTimeoutMs, progress };
   const cold = await chaosStandby({ ...options, standbys: 0, dataDir: await mkdtemp(join(dataDir, 'cold-')) });
   const warm = await chaosStandby({ ...options, standbys: 1, dataDir: await mkdtemp(join(dataDir, 'warm-')) });
-  const rate = cold.restoredPerSecond === undefined ? 'nothing to restore' : `${Math.round(cold.restoredPerSecond)} records/s restored`;
+  const rate = cold.restoredPerSecond === undefined ? '' : `, ${Math.round(cold.restoredPerSecond)} records/s restored`;
   console.log(`${keys} keys, session ${sessionTimeoutMs} ms, from the kill to the first new result:`);
-  console.log(`  without a standby ${(cold.ms / 1000).toFixed(2)} s, ${cold.restored} records, ${rate}`);
-  console.log(`  with a standby    ${(warm.ms / 1000).toFixed(2)} s, ${warm.restored} records of the tail`);
+  console.log(`  without a standby ${(cold.ms / 1000).toFixed(2)} s${rate}`);
+  console.log(`  with a standby    ${(warm.ms / 1000).toFixed(2)} s`);
   return warm.ms <= takeOverMs;
 }
 
