@@ -1,7 +1,5 @@
-import type { Moment, Node } from './graph.js';
+import { timerName, type Change, type Moment, type Node, type Scope } from './graph.js';
 import { rowKeys, storedBytes, storedTimestamp, toStored, windowRowKeys, type RowKeys } from './rows.js';
-import type { Change, Scope } from './scope.js';
-import { timerName } from './scope.js';
 import { decodeNow, type AnySerde } from './serde.js';
 import { needed, type StreamState, type TableState } from './state.js';
 import { openRows, storedState } from './table-nodes.js';
@@ -62,7 +60,7 @@ export function aggregate(
           if (next === undefined && before === undefined) return;
           const moment = latest(at, before);
           if (next === undefined) table.delete(row);
-          else table.put(row, toStored(moment.timestamp, serde.encode(next as NonNullable<unknown>)));
+          else table.put(row, toStored(moment.timestamp, serde.encode(next)));
           out(by, { next, old: () => valueOf(before) } satisfies Change, moment);
         },
       ];
@@ -127,7 +125,7 @@ export function aggregateWindows(
             if (next === undefined && before === undefined) continue;
             const moment = latest(at, before);
             if (next === undefined) table.delete(row);
-            else table.put(row, toStored(moment.timestamp, serde.encode(next as NonNullable<unknown>)));
+            else table.put(row, toStored(moment.timestamp, serde.encode(next)));
             if (before === undefined) {
               dropLater.remember(start);
               if (final) scope.context.schedule({ name: close, key: row, clock: 'stream', at: closes });

@@ -6,8 +6,8 @@ import { createMemoryStore } from '../store/memory-store.js';
 import { partitionKey, type Store } from '../store/store.js';
 import { actualTopic, planPartitions, tasksOf } from './plan.js';
 import { storeQuery, type StoreQuery } from './query.js';
-import { openPart, type Dropped } from './scope.js';
-import { openSerde, untyped, type KeyValue } from './serde.js';
+import { openPart, type Dropped } from './open-part.js';
+import { openSerde, untyped, type AnySerde, type KeyValue } from './serde.js';
 import type { Topology } from './topology.js';
 import type { KeyOf, ValueOf } from './verbs.js';
 
@@ -113,13 +113,17 @@ export async function topologyDriver<Q>(topology: Topology<Q>, options: DriverOp
     for (let attempt = 1; ; attempt++) {
       try {
         const { outputs: made, callbacks, idle } = await task.handling.run(records);
-        if (idle) return task.handling.discard();
+        if (idle) {
+          task.handling.discard();
+          return;
+        }
         const positions = made.map(write);
         for (const callback of callbacks) callback({ positions, tookUs: 0 });
         for (const record of records) task.positions.set(partitionKey(record), offset(record.offset + 1n));
         const inputs = Object.fromEntries([...task.positions].map(([key, at]) => [key, String(at)]));
         task.handling.table('$checkpoint').put('last', { inputs });
-        return task.handling.commit(task.store.checkpoint);
+        task.handling.commit(task.store.checkpoint);
+        return;
       } catch (error) {
         if (attempt === maxAttempts || toSpoolError(error).entry.retryable !== 'backoff') throw error;
         // What it waits for, a schema, comes without a broker too.
@@ -146,7 +150,7 @@ export async function topologyDriver<Q>(topology: Topology<Q>, options: DriverOp
       if (!outside.some((source) => source.topic === topic))
         throw new SpoolError('UNKNOWN_TOPIC', `${topology.name} does not read ${topic}`);
       const opened = Promise.all([openSerde(untyped(serdes.key), codec, topic), openSerde(untyped(serdes.value), codec, topic)]);
-      const encoded = (serde: { encode: (value: NonNullable<unknown>) => Buffer }, value: unknown): Buffer | null =>
+      const encoded = (serde: AnySerde, value: unknown): Buffer | null =>
         value === null || value === undefined ? null : serde.encode(value);
       return {
         send: (key, value, at = {}) =>
@@ -198,7 +202,7 @@ export async function topologyDriver<Q>(topology: Topology<Q>, options: DriverOp
       const stored = topology.queried.get(name);
       const index = parts.findIndex(({ nodes }) => nodes.some((node) => node.stores.some((store) => store.name === stored?.store.name)));
       if (stored === undefined || index < 0) throw new SpoolError('NOT_FOUND', `${topology.name} has no store ${name} to be asked`);
-      const open = (serde: Parameters<typeof openSerde<unknown>>[0]) => openSerde(serde, codec, `${parts[index]!.consumer}.changelog`);
+      const open = (serde: AnySerde): Promise<AnySerde> => openSerde(serde, codec, `${parts[index]!.consumer}.changelog`);
       return storeQuery({ name, stored, stores: stores[index]!, partitions: stores[index]!.size, open });
     },
     dropped,

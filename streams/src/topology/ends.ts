@@ -61,7 +61,7 @@ export function addSink(graph: Graph, parent: Node, topic: string, serdes: AnyKe
           if (k === null && dropNullKeys) return scope.skip();
           scope.context.emit({
             topic: actual,
-            key: k === null ? null : key.encode(k as NonNullable<unknown>),
+            key: k === null ? null : key.encode(k),
             value: v === null || v === undefined ? null : value.encode(v),
             headers,
             timestamp,

@@ -1,5 +1,9 @@
 import { SpoolError } from '@spool/schemas';
-import type { Scope } from './scope.js';
+import type { TaskContext } from '../engine/handling.js';
+import type { Timer } from '../engine/timers.js';
+import type { ConsumedRecord } from '../kafka/port.js';
+import type { Table as Rows } from '../store/store.js';
+import type { AnySerde } from './serde.js';
 
 /** When a record was, and what it carries beside key and value. */
 export interface Moment {
@@ -55,9 +59,52 @@ export interface Graph {
   addStore(name: string, ttlMs?: number): StoreDeclaration;
 }
 
+/** A row of a table as a join sees it. */
+export interface Known {
+  readonly value: unknown;
+  readonly timestamp: number;
+}
+export type Lookup = (key: unknown) => Known | undefined;
+
+/** A row of a table has changed; undefined where there is none. */
+export interface Change {
+  readonly next: unknown;
+  /** Read only by those who need it. */
+  readonly old: () => unknown;
+}
+
+/** What the nodes of one task have to do with the world. */
+export interface Scope {
+  /** Of the group under way. */
+  readonly context: TaskContext;
+  /** The record under way; undefined while a timer fires. */
+  readonly record: ConsumedRecord | undefined;
+  /** @param topic whose subject an Avro serde registers. @default the changelog */
+  open(serde: AnySerde, topic?: string): Promise<AnySerde>;
+  topicName(node: Node): string;
+  addSource(topic: string, take: (record: ConsumedRecord) => void | Promise<void>): void;
+  rows(store: StoreDeclaration): () => Rows<Buffer>;
+  addLookup(node: Node, lookup: Lookup): void;
+  /** To be called while a record is handled: the table may be opened after who asks for it. */
+  lookup(table: Node): Lookup;
+  onTimer(node: Node, fire: (timer: Timer) => void): void;
+  onExpired(store: StoreDeclaration, expired: (row: string, value: Buffer) => void): void;
+  /** Something was undone, or a group begins: what was remembered about staged rows may be wrong. */
+  onForget(forget: () => void): void;
+  /** When something happens by the clock and not by a record. */
+  timerMoment(clock: Timer['clock']): Moment;
+  /** A record without what the node needs (a null key or value). */
+  skip(): void;
+  /** A record of a window that has closed. */
+  late(): void;
+}
+
+/** Timers of a node are named `<node>/<name>`. */
+export const timerName = (node: Node, name: string): string => `${node.name}/${name}`;
+
 const legalName = /^[a-zA-Z0-9._-]{1,100}$/;
 /** Names become parts of names of topics, groups and folders. @throws SpoolError INVALID_CONFIG */
-export function checkName(what: string, name: string): void {
+function checkName(what: string, name: string): void {
   if (!legalName.test(name) || name === '.' || name === '..') {
     throw new SpoolError('INVALID_CONFIG', `${what} cannot be named '${name}': use letters, digits, '.', '_' and '-', 100 at the most`);
   }

@@ -1,8 +1,7 @@
 import { SpoolError } from '@spool/schemas';
 import { dropsByTime } from './aggregates.js';
-import type { Emit, Moment } from './graph.js';
+import { timerName, type Emit, type Moment } from './graph.js';
 import { rowKeys, storedBytes, storedTimestamp, toStored } from './rows.js';
-import { timerName } from './scope.js';
 import { decodeNow, type AnySerde } from './serde.js';
 import { needed, settled, type StreamState, type TableState } from './state.js';
 import { splitTime, timeText } from './windows.js';
@@ -96,7 +95,7 @@ export function joinWithin(
         const counter = countRow(span, of);
         const count = countOf(side, counter);
         const row = recordRow(span, of, count);
-        tables[side]().put(row, toStored(at, serdes[side].encode(value as NonNullable<unknown>)));
+        tables[side]().put(row, toStored(at, serdes[side].encode(value)));
         const next = Buffer.allocUnsafe(4);
         next.writeUInt32BE(count + 1);
         tables[side]().put(counter, next);

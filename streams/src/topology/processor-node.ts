@@ -1,9 +1,8 @@
 import { SpoolError } from '@spool/schemas';
 import type { Timer } from '../engine/timers.js';
 import type { Table as Rows } from '../store/store.js';
-import type { Moment } from './graph.js';
+import { timerName, type Moment } from './graph.js';
 import { checked } from './rows.js';
-import { timerName } from './scope.js';
 import { decodeNow, untyped, type AnySerde } from './serde.js';
 import { stateStores, type StreamState } from './state.js';
 import type { ProcessContext, ProcessorSpec, StateStore } from './verbs.js';
@@ -13,7 +12,7 @@ export type AnyProcessor = ProcessorSpec<unknown, unknown, unknown, unknown, Any
 
 export function addProcessor(from: StreamState, name: string, spec: AnyProcessor): StreamState {
   const { graph } = from;
-  const declared = Object.entries((spec.stores ?? {}) as AnyStores).map(([as, store]) => [as, stateStores.get(store)!] as const);
+  const declared = Object.entries(spec.stores ?? {}).map(([as, store]) => [as, stateStores.get(store)!] as const);
   const node = graph.add({
     kind: 'process',
     name,
@@ -31,9 +30,11 @@ export function addProcessor(from: StreamState, name: string, spec: AnyProcessor
         store(as) {
           const rows = stores.get(as);
           if (rows === undefined) throw new SpoolError('INVALID_CONFIG', `${name} has no store ${as}; declare it under stores`);
-          return rows as Rows<never>;
+          return rows;
         },
-        forward: (key, value, at) => out(key, value, at === undefined ? moment! : { ...moment!, ...at }),
+        forward(key, value, at) {
+          out(key, value, at === undefined ? moment! : { ...moment!, ...at });
+        },
         schedule: (timer) => scope.context.schedule({ ...timer, name: prefix + timer.name }),
         cancel: (timer, key) => scope.context.cancel(prefix + timer, key),
         get streamTime() {
@@ -45,14 +46,14 @@ export function addProcessor(from: StreamState, name: string, spec: AnyProcessor
       };
       scope.onTimer(self, (timer: Timer) => {
         moment = scope.timerMoment(timer.clock);
-        atOnce(name, spec.onTimer?.({ ...timer, name: timer.name.slice(prefix.length) }, context));
+        atOnce(name, () => spec.onTimer?.({ ...timer, name: timer.name.slice(prefix.length) }, context));
       });
       return [
         (key, value, at) => {
           moment = at;
           const { topic, partition, offset } = scope.record ?? { topic: '', partition: -1, offset: -1n as never };
           const { timestamp, headers } = at;
-          atOnce(name, spec.handle({ key, value, timestamp, headers, position: { topic, partition, offset } }, context));
+          atOnce(name, () => spec.handle({ key, value, timestamp, headers, position: { topic, partition, offset } }, context));
         },
       ];
     },
@@ -68,7 +69,8 @@ export function addProcessor(from: StreamState, name: string, spec: AnyProcessor
 }
 
 /** What an asynchronous handler does after its first wait would belong to no record. */
-function atOnce(name: string, returned: unknown): void {
+function atOnce(name: string, handle: () => unknown): void {
+  const returned = handle();
   if (!(returned instanceof Promise)) return;
   returned.catch(() => undefined);
   throw new SpoolError('INVALID_CONFIG', `${name} gave a promise; handlers of a topology are synchronous`);
@@ -79,7 +81,7 @@ const overBytes = (rows: () => Rows<Buffer>, serde: AnySerde): Rows<unknown> => 
     const row = rows().get(key);
     return row === undefined ? undefined : decodeNow(serde, row);
   },
-  put: (key, value) => rows().put(checked(key), serde.encode(value as NonNullable<unknown>)),
+  put: (key, value) => rows().put(checked(key), serde.encode(value)),
   delete: (key) => rows().delete(key),
   *range(options) {
     for (const [key, row] of rows().range(options)) yield [key, decodeNow(serde, row)] as const;

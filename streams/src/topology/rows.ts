@@ -1,5 +1,5 @@
 import { SpoolError } from '@spool/schemas';
-import { decodeNow, string, type Serde } from './serde.js';
+import { decodeNow, string, untyped, type AnySerde } from './serde.js';
 import { splitTime, timeText, type Windowed } from './windows.js';
 
 /** How keys stand in a store: text as it is, other bytes in hex, so that rows keep the order of the bytes. */
@@ -10,11 +10,9 @@ export interface RowKeys<K> {
   readonly bytes: (key: K) => Buffer;
 }
 
-export function rowKeys<K>(serde: Serde<K>): RowKeys<K> {
-  const bytes = (key: K): Buffer => serde.encode(key as NonNullable<K>);
-  if ((serde as unknown) === string) {
-    return { bytes, toRow: (key) => checked(key as string), fromRow: (row) => row as K };
-  }
+export function rowKeys(serde: AnySerde): RowKeys<unknown> {
+  const bytes = serde.encode;
+  if (serde === untyped(string)) return { bytes, toRow: (key) => checked(key as string), fromRow: (row) => row };
   const form = serde.text === true ? 'utf8' : 'hex';
   return {
     bytes,

@@ -7,13 +7,14 @@ import type { ProcessorDefinition, ProcessorStatus, TaskWork } from '../engine/w
 import { createSharedWriter } from '../engine/writer.js';
 import { checkpointCodec } from '../instance/checkpoints.js';
 import type { Instance } from '../instance/instance.js';
-import type { ConsumedRecord, Kafka, Offset } from '../kafka/port.js';
+import type { Kafka, Offset } from '../kafka/port.js';
 import { partitionKey, type Store } from '../store/store.js';
 import { writeBehind } from '../store/write-behind.js';
+import { inOrderOfTime } from './order.js';
 import type { Part } from './parts.js';
 import { actualTopic, planPartitions, tasksOf } from './plan.js';
 import { storeQuery, type StoreQuery } from './query.js';
-import { openPart, type Dropped, type OpenPart } from './scope.js';
+import { openPart, type Dropped, type OpenPart } from './open-part.js';
 import { openSerde } from './serde.js';
 import type { Topology } from './topology.js';
 import type { KeyOf, ValueOf } from './verbs.js';
@@ -247,26 +248,4 @@ function watched(work: TaskWork, several: boolean, closing: () => void): TaskWor
     },
   };
   return Object.assign(Object.create(work) as TaskWork, own);
-}
-
-/** Each partition keeps its own order; of their next records the earliest goes first. */
-function inOrderOfTime(records: readonly ConsumedRecord[]): readonly ConsumedRecord[] {
-  const queues = new Map<string, ConsumedRecord[]>();
-  for (const record of records) {
-    const queue = queues.get(record.topic);
-    if (queue === undefined) queues.set(record.topic, [record]);
-    else queue.push(record);
-  }
-  if (queues.size < 2) return records;
-  const heads = [...queues.values()].map((queue) => ({ queue, next: 0 }));
-  const ordered: ConsumedRecord[] = [];
-  while (ordered.length < records.length) {
-    let first: (typeof heads)[number] | undefined;
-    for (const head of heads) {
-      const record = head.queue[head.next];
-      if (record !== undefined && (first === undefined || record.timestamp < first.queue[first.next]!.timestamp)) first = head;
-    }
-    ordered.push(first!.queue[first!.next++]!);
-  }
-  return ordered;
 }

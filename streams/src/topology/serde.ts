@@ -81,11 +81,24 @@ export function nullable<T>(serde: Serde<T>): Serde<T | null> {
   return open === undefined ? nulls : { ...nulls, open: async (codec, topic) => nullable(await open(codec, topic)) };
 }
 
-export const openSerde = <T>(serde: Serde<T>, codec: Codec, topic: string): Promise<Serde<T>> =>
-  serde.open === undefined ? Promise.resolve(serde) : serde.open(codec, topic);
+/** Serdes within the graph, where types no longer matter. */
+export interface AnySerde {
+  readonly encode: (value: unknown) => Buffer;
+  readonly decode: (bytes: Buffer) => unknown;
+  readonly nullable?: true;
+  readonly text?: true;
+  readonly open?: (codec: Codec, topic: string) => Promise<AnySerde>;
+}
+export const untyped = <T>(serde: Encodes<T>): AnySerde => serde as unknown as AnySerde;
+
+export const openSerde = async <S extends { readonly open?: (codec: Codec, topic: string) => Promise<S> }>(
+  serde: S,
+  codec: Codec,
+  topic: string,
+): Promise<S> => (serde.open === undefined ? serde : await serde.open(codec, topic));
 
 /** For rows of a store, which are read while a record is handled. @throws SpoolError UNAVAILABLE, and is ready when it is tried again */
-export function decodeNow<T>(serde: Serde<T>, encoded: Buffer): T {
+export function decodeNow(serde: AnySerde, encoded: Buffer): unknown {
   const value = serde.decode(encoded);
   if (!(value instanceof Promise)) return value;
   value.catch(() => undefined);
@@ -96,7 +109,3 @@ export interface KeyValue<K, V> {
   readonly key: Serde<K>;
   readonly value: Serde<V>;
 }
-
-/** Serdes within the graph, where types no longer matter. */
-export type AnySerde = Serde<unknown>;
-export const untyped = <T>(serde: Encodes<T>): AnySerde => serde as unknown as AnySerde;

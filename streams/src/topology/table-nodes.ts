@@ -1,6 +1,5 @@
-import type { Emit, Node, StoreDeclaration } from './graph.js';
+import type { Change, Emit, Known, Lookup, Node, Scope, StoreDeclaration } from './graph.js';
 import { rowKeys, storedBytes, storedTimestamp, toStored } from './rows.js';
-import type { Change, Known, Lookup, Scope } from './scope.js';
 import { decodeNow, type AnySerde } from './serde.js';
 import { needed, type StoredState, type StreamState, type TableState } from './state.js';
 import type { StoreOptions } from './verbs.js';
@@ -49,7 +48,7 @@ export function upsertTable(from: StreamState, name: string, { ttlMs }: StoreOpt
           if (of === null) return scope.skip();
           const row = keys.toRow(of);
           const before = rows().get(row);
-          if (to !== null) rows().put(row, toStored(at.timestamp, serde.encode(to as NonNullable<unknown>)));
+          if (to !== null) rows().put(row, toStored(at.timestamp, serde.encode(to)));
           else if (before === undefined) return;
           else rows().delete(row);
           out(of, { next: to ?? undefined, old: () => valueOf(before) } satisfies Change, at);
@@ -77,7 +76,7 @@ export function materialized(from: TableState, name: string, value: AnySerde): T
         (of, change, at) => {
           const { next } = change as Change;
           if (next === undefined) rows().delete(keys.toRow(of));
-          else rows().put(keys.toRow(of), toStored(at.timestamp, serde.encode(next as NonNullable<unknown>)));
+          else rows().put(keys.toRow(of), toStored(at.timestamp, serde.encode(next)));
           out(of, change, at);
         },
       ];
@@ -209,15 +208,11 @@ export const changes = (value: AnySerde): AnySerde => {
     encode: (of) => {
       const { next, old } = of as Change;
       const was = old();
-      const before = was === undefined ? undefined : value.encode(was as NonNullable<unknown>);
+      const before = was === undefined ? undefined : value.encode(was);
       const head = Buffer.allocUnsafe(5);
       head.writeUInt8(next === undefined ? 0 : 1, 0);
       head.writeInt32BE(before?.length ?? -1, 1);
-      return Buffer.concat([
-        head,
-        ...(before === undefined ? [] : [before]),
-        ...(next === undefined ? [] : [value.encode(next as NonNullable<unknown>)]),
-      ]);
+      return Buffer.concat([head, ...(before === undefined ? [] : [before]), ...(next === undefined ? [] : [value.encode(next)])]);
     },
     decode: (encoded) => {
       const length = encoded.readInt32BE(1);

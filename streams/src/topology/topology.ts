@@ -7,7 +7,7 @@ import { nullable, string, untyped, type KeyValue, type Serde } from './serde.js
 import { streamOf, tableOf, tableState } from './stream.js';
 import { upsertTable } from './table-nodes.js';
 import { stateStores, type StoredState } from './state.js';
-import type { Queryable, StateStore, StoredTable, StoreOptions, Stream } from './verbs.js';
+import type { NoNames, Queryable, StateStore, StoredTable, StoreOptions, Stream } from './verbs.js';
 
 export interface TableSource<K, V> extends KeyValue<K, V>, StoreOptions {
   /** Of the store. @default the topic's */
@@ -45,7 +45,8 @@ export interface Topology<Q> {
  * @param declare returns the tables and stores that can be asked from outside
  * @throws SpoolError INVALID_CONFIG
  */
-export function topology<Q extends Queryables = Record<never, never>>(name: string, declare: (define: Declare) => Q | void): Topology<Q> {
+// eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- a declaration may return nothing
+export function topology<Q extends Queryables = NoNames>(name: string, declare: (define: Declare) => Q | void): Topology<Q> {
   const graph = createGraph(name);
   const returned = declare({
     stream: (topic, { key, value }) => {
@@ -60,7 +61,7 @@ export function topology<Q extends Queryables = Record<never, never>>(name: stri
     store: (store, { value, ttlMs }) => {
       const declaration = graph.addStore(store, ttlMs);
       const made = { name: store, kind: 'state' } as const;
-      const keys = (): Promise<ReturnType<typeof rowKeys<unknown>>> => Promise.resolve(rowKeys(untyped(string)));
+      const keys = (): ReturnType<StoredState['keys']> => Promise.resolve(rowKeys(untyped(string)));
       stateStores.set(made, { store: declaration, value: untyped(value), timestamped: false, keys });
       return made;
     },

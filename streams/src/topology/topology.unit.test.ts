@@ -13,8 +13,7 @@ type Feed = readonly [topic: string, key: string | null, value: string | null, t
 /** `key:value@timestamp`, a tombstone is `key:-`. */
 const shown = (records: readonly OutputRecord<unknown, unknown>[]): string[] =>
   records.map(({ key, value, timestamp }) => `${show(key)}:${show(value)}@${timestamp}`);
-const show = (value: unknown): string =>
-  value === null ? '-' : typeof value === 'object' ? JSON.stringify(value) : String(value as string | number);
+const show = (value: unknown): string => (value === null ? '-' : typeof value === 'string' ? value : JSON.stringify(value));
 
 const anyText = { key: nullable(string), value: nullable(string) };
 /** Declares, feeds, and gives what `out` holds. Records without a time come one millisecond after the other, from 0 on. */
@@ -53,7 +52,7 @@ describe('a stream', () => {
           .flatMap((value, key) => value.split(' ').map((word) => [key, word] as const))
           .mapValues((value) => value.toUpperCase())
           .map((value, key) => [`${key}!`, value])
-          .selectKey((value, key) => key + value.length)
+          .selectKey((value, key) => `${key}${value.length}`)
           .flatMapValues((value) => [value, value.toLowerCase()])
           .to('out', text),
       [

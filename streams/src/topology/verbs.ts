@@ -5,6 +5,9 @@ import type { Moment } from './graph.js';
 import type { Encodes, KeyValue, Serde } from './serde.js';
 import type { TimeWindows, Windowed } from './windows.js';
 
+// eslint-disable-next-line @typescript-eslint/no-generated-empty-object-type -- what is meant: no name is a key of it
+export type NoNames = Record<never, never>;
+
 /** The serdes of a stream where the declaration cannot know them: after its key or value was changed. */
 export type Serdes<K, V> = Partial<KeyValue<K, V>>;
 export interface JoinOptions<K, V> extends Serdes<K, V> {
@@ -78,10 +81,7 @@ export interface Stream<K, V> {
   ): Stream<NonNullable<K>, R>;
 
   /** A handler with stores and timers. */
-  process<K2 = never, V2 = never, S extends Stores = Record<never, never>>(
-    name: string,
-    spec: ProcessorSpec<K, V, K2, V2, S>,
-  ): Stream<K2, V2>;
+  process<K2 = never, V2 = never, S extends Stores = NoNames>(name: string, spec: ProcessorSpec<K, V, K2, V2, S>): Stream<K2, V2>;
 }
 
 export interface StoreOptions {

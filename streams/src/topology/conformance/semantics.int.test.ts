@@ -361,27 +361,6 @@ describe('joins', () => {
   it('stream with table, left: without a row and without a key too, but not without a value', async () => {
     expect((await enriched(true)).shown).toEqual(['k:a?@1', 'k:bN@3', '-:c?@4', 'k:d?@7']);
   });
-  it('stream with table: what lies in both topics already is joined in order of time', async () => {
-    const name = stage.name();
-    await stage.topics(1, `${name}.in`, `${name}.names`, `${name}.out`);
-    await stage.send([
-      [`${name}.in`, 'k', 'late', 20],
-      [`${name}.names`, 'k', 'first', 10],
-      [`${name}.names`, 'k', 'second', 30],
-    ]);
-    const running = await stage.run(
-      topology(name, (define) =>
-        define
-          .stream(`${name}.in`, words)
-          .leftJoin(define.table(`${name}.names`, { ...words, name: 'names' }), pair)
-          .to(`${name}.out`, words),
-      ),
-    );
-    await running.caughtUp();
-    const [made] = await stage.shown(`${name}.out`, words);
-    expect(['k:latefirst@20', 'k:late?@20']).toContain(made);
-  });
-
   const streams = (left: boolean, feeds: readonly Feed[]) =>
     play(
       {

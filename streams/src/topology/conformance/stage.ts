@@ -44,7 +44,7 @@ export async function openStage(brokers: readonly string[]): Promise<Stage> {
   const folder = mkdtempSync(join(tmpdir(), 'spool-conformance-'));
   const producer = await kafka.producer();
   const id = randomUUID().slice(0, 8);
-  const instances: Promise<Instance>[] = [];
+  const instances: (Promise<Instance> | undefined)[] = [];
   const running: RunningTopology<unknown>[] = [];
   let scenarios = 0;
   const instance = (on: 0 | 1): Promise<Instance> =>
@@ -124,8 +124,7 @@ export async function openStage(brokers: readonly string[]): Promise<Stage> {
   };
 }
 
-export const text = (value: unknown): string =>
-  value === null ? '-' : typeof value === 'object' ? JSON.stringify(value) : String(value as string | number);
+export const text = (value: unknown): string => (value === null ? '-' : typeof value === 'string' ? value : JSON.stringify(value));
 
 /** Waits for what is not a matter of records read: timers, assignments. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {

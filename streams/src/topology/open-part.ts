@@ -4,50 +4,10 @@ import type { StoreSpec } from '../engine/stores.js';
 import type { Timer } from '../engine/timers.js';
 import type { ConsumedRecord } from '../kafka/port.js';
 import type { Table as Rows } from '../store/store.js';
-import type { Emit, Moment, Node, StoreDeclaration } from './graph.js';
+import type { Emit, Lookup, Node, Scope, StoreDeclaration } from './graph.js';
 import type { Part } from './parts.js';
 import { actualTopic } from './plan.js';
-import { openSerde, type AnySerde } from './serde.js';
-
-/** A row of a table as a join sees it. */
-export interface Known {
-  readonly value: unknown;
-  readonly timestamp: number;
-}
-export type Lookup = (key: unknown) => Known | undefined;
-
-/** A row of a table has changed; undefined where there is none. */
-export interface Change {
-  readonly next: unknown;
-  /** Read only by those who need it. */
-  readonly old: () => unknown;
-}
-
-/** What the nodes of one task have to do with the world. */
-export interface Scope {
-  /** Of the group under way. */
-  readonly context: TaskContext;
-  /** The record under way; undefined while a timer fires. */
-  readonly record: ConsumedRecord | undefined;
-  /** @param topic whose subject an Avro serde registers. @default the changelog */
-  open(serde: AnySerde, topic?: string): Promise<AnySerde>;
-  topicName(node: Node): string;
-  addSource(topic: string, take: (record: ConsumedRecord) => void | Promise<void>): void;
-  rows(store: StoreDeclaration): () => Rows<Buffer>;
-  addLookup(node: Node, lookup: Lookup): void;
-  /** To be called while a record is handled: the table may be opened after who asks for it. */
-  lookup(table: Node): Lookup;
-  onTimer(node: Node, fire: (timer: Timer) => void): void;
-  onExpired(store: StoreDeclaration, expired: (row: string, value: Buffer) => void): void;
-  /** Something was undone, or a group begins: what was remembered about staged rows may be wrong. */
-  onForget(forget: () => void): void;
-  /** When something happens by the clock and not by a record. */
-  timerMoment(clock: Timer['clock']): Moment;
-  /** A record without what the node needs (a null key or value). */
-  skip(): void;
-  /** A record of a window that has closed. */
-  late(): void;
-}
+import { openSerde } from './serde.js';
 
 /** What was passed over, since the start of the task. */
 export interface Dropped {
@@ -64,9 +24,6 @@ export interface OpenPart {
   readonly onTimer: (timer: Timer, context: TaskContext) => void;
   readonly onExpired: (store: string, key: string, value: unknown, context: TaskContext) => void;
 }
-
-/** Timers of a node are named `<node>/<name>`. */
-export const timerName = (node: Node, name: string): string => `${node.name}/${name}`;
 
 export interface PartOptions {
   readonly codec: Codec;
@@ -108,8 +65,12 @@ export async function openPart(part: Part, { codec, namespace, changelog, droppe
     onExpired: ({ name }, of) => void expired.set(name, of),
     onForget: (forget) => void forgetters.push(forget),
     timerMoment: (clock) => ({ timestamp: clock === 'wall' ? context!.now : Math.max(0, context!.streamTime), headers: {} }),
-    skip: () => void dropped.skipped++,
-    late: () => void dropped.late++,
+    skip() {
+      dropped.skipped++;
+    },
+    late() {
+      dropped.late++;
+    },
   };
 
   // Children first, and they come after their parents in the order of declaration.
