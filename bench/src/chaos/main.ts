@@ -2,14 +2,17 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { startKafka } from '@spool/embedded';
+import { startRegistryServer } from '@spool/schemas/testing';
+import { chaosRegistry } from '@spool/services/chaos';
 import { chaosEngine } from './engine.js';
 import { tamperings } from './instance/tampering.js';
 import { chaosStandby } from './standby.js';
 
 const usage = `npm run chaos -- engine [--seed n] [--kills 50] [--records 200000] [--standbys 0] [--writer-per-task] [--tamper ${tamperings.join('|')}] [--quick]
-npm run chaos -- standby [--keys 1000000] [--session 1000] [--quick]`;
+npm run chaos -- standby [--keys 1000000] [--session 1000] [--quick]
+npm run chaos -- registry [--seed n] [--seconds 120] [--quick]`;
 /** What a take-over with a standby may take. */
 const takeOverMs = 3000;
 
@@ -21,6 +24,7 @@ const { values, positionals } = parseArgs({
     records: { type: 'string' },
     standbys: { type: 'string' },
     keys: { type: 'string' },
+    seconds: { type: 'string' },
     session: { type: 'string' },
     tamper: { type: 'string' },
     'writer-per-task': { type: 'boolean' },
@@ -35,6 +39,7 @@ const kills = number(values.kills, quick ? 5 : 50);
 const records = number(values.records, quick ? 20_000 : 200_000);
 const standbys = number(values.standbys, 0);
 const keys = number(values.keys, quick ? 20_000 : 1_000_000);
+const seconds = number(values.seconds, quick ? 10 : 120);
 const sessionTimeoutMs = number(values.session, 1000);
 const tampering = tamperings.find((name) => name === values.tamper);
 const progress = (line: string): void => console.error(line);
@@ -76,10 +81,41 @@ async function standby(brokers: readonly string[], dataDir: string): Promise<boo
   return warm.ms <= takeOverMs;
 }
 
-const runs = { engine, standby };
+/** Ten instances of three bundles come and go, and the process that projects them is stopped and killed. */
+async function registry(brokers: readonly string[], dataDir: string): Promise<boolean> {
+  console.log(`seed ${seed}: ten instances of three bundles come and go for ${seconds} s`);
+  const schemas = await startRegistryServer();
+  try {
+    const report = await chaosRegistry({
+      brokers: [...brokers],
+      schemaRegistryUrl: schemas.url,
+      namespace: '',
+      dataDir,
+      seed,
+      seconds,
+      kills: true,
+      log: progress,
+    });
+    const equal = isDeepStrictEqual(report.projected, report.expected);
+    console.log(
+      Object.entries(report.actions)
+        .map(([action, times]) => `${action} ${times}`)
+        .join(', '),
+    );
+    for (const violation of report.violations.slice(0, 50)) console.log(violation);
+    if (!equal) console.log(JSON.stringify({ expected: report.expected, projected: report.projected }, undefined, 2));
+    const good = equal && report.violations.length === 0;
+    console.log(good ? 'the projected registry and cluster equal the model' : `they differ; again with --seed ${seed}`);
+    return good;
+  } finally {
+    await schemas[Symbol.asyncDispose]();
+  }
+}
+
+const runs = { engine, standby, registry };
 const run = positionals.length === 1 ? Object.entries(runs).find(([name]) => name === positionals[0])?.[1] : undefined;
 const isBad =
-  ![seed, kills, records, standbys, keys, sessionTimeoutMs].every((n) => Number.isInteger(n) && n >= 0) ||
+  ![seed, kills, records, standbys, keys, seconds, sessionTimeoutMs].every((n) => Number.isInteger(n) && n >= 0) ||
   (values.tamper !== undefined && tampering === undefined);
 if (values.help === true || run === undefined || isBad) {
   console.error(usage);
