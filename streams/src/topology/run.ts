@@ -52,8 +52,9 @@ export interface RunningTopology<Q> extends AsyncDisposable {
   readonly dropped: Readonly<Dropped>;
   /** Resolves when what stood in the topics at the call has gone through all parts; this instance has to own all their partitions. */
   caughtUp(signal?: AbortSignal): Promise<void>;
-  /** @param name as the declaration returned it */
+  /** In the order of declaration. */
   readonly parts: readonly PartTasks[];
+  /** @param name as the declaration returned it */
   store<N extends keyof Q & string>(name: N): Promise<StoreQuery<KeyOf<Q[N]>, ValueOf<Q[N]>>>;
   close(): Promise<void>;
 }
