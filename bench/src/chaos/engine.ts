@@ -8,7 +8,7 @@ import { nodeCommand, once } from '../engine/start.js';
 import { countOf, inputRecord, keyOf, partitions, type Answers } from '../engine/workload.js';
 import { differences } from './check.js';
 import { collect } from './evidence.js';
-import type { ChaosInstanceConfig } from './instance/instance.js';
+import { chaosTopics, type ChaosInstanceConfig } from './instance/instance.js';
 import type { Tampering } from './instance/tampering.js';
 import { randomOf } from './random.js';
 
@@ -23,7 +23,7 @@ export interface ChaosOptions {
   readonly keys: number;
   /** Instances that keep a task's counts warm beside its owner. */
   readonly standbys: 0 | 1;
-  /** How writers are fenced. */
+  /** How ownership is fenced. */
   readonly transactions: ChaosInstanceConfig['transactions'];
   /** A violation on purpose. @default none */
   readonly tampering?: Tampering;
@@ -55,8 +55,8 @@ interface Disturbance {
  */
 export async function chaosEngine(options: ChaosOptions): Promise<readonly string[]> {
   const { records, keys, progress, dataDir } = options;
-  const consumer = `chaos-${options.seed}-${Date.now().toString(36)}`;
-  const topics = { input: `${consumer}-input`, table: '', output: `${consumer}-output` };
+  const namespace = `chaos-${options.seed}-${Date.now().toString(36)}.`;
+  const topics = chaosTopics({ namespace });
   await using kafka = await connectKafka({ brokers: options.brokers, clientId: 'chaos' });
   await kafka.admin.ensureTopics(
     [topics.input, topics.output].map((name) => ({ name, partitions, cleanup: 'delete', retentionMs: -1 }) as const),
@@ -68,9 +68,7 @@ export async function chaosEngine(options: ChaosOptions): Promise<readonly strin
         {
           instance,
           brokers: options.brokers,
-          consumer,
-          topics,
-          partitions,
+          namespace,
           dataDir,
           sessionTimeoutMs,
           standbys: options.standbys,
@@ -117,7 +115,7 @@ export async function chaosEngine(options: ChaosOptions): Promise<readonly strin
     await Promise.all(children.map((child) => child.untilReady(quietMs)));
     await Promise.all(children.map((child) => child.close()));
     // 3. What have they left behind?
-    const evidence = await collect({ kafka, consumer, output: topics.output, partitions, instances, dataDir });
+    const evidence = await collect({ kafka, namespace, partitions, instances, dataDir });
     return differences({ sent, ...evidence });
   } finally {
     await Promise.all(children.map((child) => child.close()));

@@ -1,14 +1,23 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { openLmdbStore, partitionKey, readToEnd, type ConsumedRecord, type Kafka } from '@spool/streams';
-import { changelogTopic, counts } from '../engine/contenders/spool.js';
+import {
+  openLmdbStore,
+  openRows,
+  partOf,
+  partitionKey,
+  readToEnd,
+  rowBytes,
+  topicCatalogue,
+  type ConsumedRecord,
+  type Kafka,
+} from '@spool/streams';
 import { countOf } from '../engine/workload.js';
+import { chaosTopics, chaosTopology } from './instance/instance.js';
 import type { Evidence, RowChange, StoreEvidence, TaskEvidence } from './check.js';
 
 export interface CollectOptions {
   readonly kafka: Kafka;
-  readonly consumer: string;
-  readonly output: string;
+  readonly namespace: string;
   readonly partitions: number;
   readonly instances: readonly string[];
   readonly dataDir: string;
@@ -19,7 +28,7 @@ export async function collect(options: CollectOptions): Promise<Omit<Evidence, '
   const outputs = new Map<string, number[]>();
   const tasks: TaskEvidence[] = [];
   for (let partition = 0; partition < options.partitions; partition++) {
-    await eachRecord(options.kafka, { topic: options.output, partition }, ({ key, value }) => {
+    await eachRecord(options.kafka, { topic: chaosTopics(options).output, partition }, ({ key, value }) => {
       const mine = outputs.get(key!.toString());
       if (mine === undefined) outputs.set(key!.toString(), [countOf(value!)]);
       else mine.push(countOf(value!));
@@ -29,34 +38,49 @@ export async function collect(options: CollectOptions): Promise<Omit<Evidence, '
   return { outputs, tasks };
 }
 
-/** As the engine names the rows of a declared store. */
-const rowPrefix = `s/${counts}/`;
+const storeName = 'counts';
+/** As the engine names the rows of a declared store in the changelog. */
+const rowPrefix = `s/${storeName}/`;
 
-async function collectTask({ kafka, consumer, partitions, dataDir, instances }: CollectOptions, partition: number): Promise<TaskEvidence> {
-  const changelog = { topic: changelogTopic(consumer, partitions).name, partition };
+/** The consumer that counts, and where its changes go. */
+export function counterOf(namespace: string): { readonly consumer: string; readonly changelog: string } {
+  const { consumer } = partOf(chaosTopology({ namespace }), storeName);
+  return { consumer: namespace + consumer, changelog: topicCatalogue({ namespace }).changelog(consumer, 1).name };
+}
+
+async function collectTask({ kafka, namespace, dataDir, instances }: CollectOptions, partition: number): Promise<TaskEvidence> {
+  const { consumer, changelog: topic } = counterOf(namespace);
+  const stored = chaosTopology({ namespace }).queried.get(storeName)!;
+  const { decode } = await openRows<string, number>(stored, (serde) => Promise.resolve(serde));
   const changes: RowChange[] = [];
-  await eachRecord(kafka, changelog, ({ key, value, offset }) => {
+  await eachRecord(kafka, { topic, partition }, async ({ key, value, offset }) => {
     const name = key!.toString();
-    if (name.startsWith(rowPrefix) && value !== null) changes.push({ offset, key: name.slice(rowPrefix.length), count: countOf(value) });
+    if (!name.startsWith(rowPrefix) || value === null) return;
+    const row = await decode(name.slice(rowPrefix.length), value);
+    changes.push({ offset, key: row.key, count: row.value });
   });
   const stores: StoreEvidence[] = [];
   for (const instance of instances) {
     const path = join(dataDir, instance, consumer, String(partition));
     if (!existsSync(path)) continue;
     await using store = openLmdbStore({ path });
-    const rows = new Map([...store.range(counts)] as [string, number][]);
-    stores.push({ instance, position: store.checkpoint.positions.get(partitionKey(changelog)), rows });
+    const rows = new Map<string, number>();
+    for (const [at, found] of store.range(storeName)) rows.set(at, (await decode(at, rowBytes(stored.store, found))).value);
+    stores.push({ instance, position: store.checkpoint.positions.get(partitionKey({ topic, partition })), rows });
   }
   return { task: String(partition), changes, stores };
 }
 
-const eachRecord = (kafka: Kafka, partition: { topic: string; partition: number }, take: (record: ConsumedRecord) => void) =>
+const eachRecord = (
+  kafka: Kafka,
+  partition: { topic: string; partition: number },
+  take: (record: ConsumedRecord) => void | Promise<void>,
+) =>
   readToEnd({
     kafka,
     partition,
     from: 'earliest',
-    apply: (records) => {
-      records.forEach(take);
-      return Promise.resolve();
+    async apply(records) {
+      for (const record of records) await take(record);
     },
   });

@@ -74,11 +74,12 @@ async function standby(brokers: readonly string[], dataDir: string): Promise<boo
   const options = { brokers, keys, sessionTimeoutMs, progress };
   const cold = await chaosStandby({ ...options, standbys: 0, dataDir: await mkdtemp(join(dataDir, 'cold-')) });
   const warm = await chaosStandby({ ...options, standbys: 1, dataDir: await mkdtemp(join(dataDir, 'warm-')) });
-  const rate = cold.restoredPerSecond === undefined ? '' : `, ${Math.round(cold.restoredPerSecond)} records/s restored`;
+  // Both wait for the session to end; what is left is the restore.
+  const rate = keys / Math.max(0.001, (cold - warm) / 1000);
   console.log(`${keys} keys, session ${sessionTimeoutMs} ms, from the kill to the first new result:`);
-  console.log(`  without a standby ${(cold.ms / 1000).toFixed(2)} s${rate}`);
-  console.log(`  with a standby    ${(warm.ms / 1000).toFixed(2)} s`);
-  return warm.ms <= takeOverMs;
+  console.log(`  with a standby    ${(warm / 1000).toFixed(2)} s`);
+  console.log(`  without a standby ${(cold / 1000).toFixed(2)} s, the difference being a restore at ${Math.round(rate)} rows/s`);
+  return warm <= takeOverMs;
 }
 
 /** Ten instances of three bundles come and go, and the process that projects them is stopped and killed. */

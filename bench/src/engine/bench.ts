@@ -90,7 +90,7 @@ export async function benchEngine(options: EngineOptions): Promise<readonly Tabl
     await kafka.close();
     await rm(dataDir, { recursive: true, force: true });
   }
-  return tables(results, options.only);
+  return tables(results, options.only).filter(({ rows }) => rows.length > 0);
 }
 
 const contendersFor = (workload: Workload, only: readonly ContenderName[] = contenders): readonly ContenderName[] =>
