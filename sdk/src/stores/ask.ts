@@ -69,7 +69,7 @@ export async function openStoreQueries<Q, N extends keyof Q & string>(
   const tasks = described!.partitions;
   const changelog = topics.changelog(partOf(topology, store).consumer, 1).name;
   const { keys, decode } = await openRows<K, V>(topology.queried.get(store)!, async (serde) =>
-    serde.open === undefined ? serde : ((await serde.open(codec, changelog))),
+    serde.open === undefined ? serde : await serde.open(codec, changelog),
   );
   const requests = await codec.encoder(topic, StoreQuerySchema);
   const answers = codec.decoder(StoreRowsSchema);
