@@ -26,6 +26,7 @@ export type {
   TaskWork,
 } from './engine/work.js';
 export { checkpointCodec } from './instance/checkpoints.js';
+export { rowsWork, type RowsWorkOptions } from './instance/rows-work.js';
 export { instanceTarget, openInstance, type Instance, type InstanceOptions, type Log } from './instance/instance.js';
 export { clusterConfigKey, defaultClusterConfig, followClusterConfig, type LiveConfig, type LiveConfigOptions } from './cluster/config.js';
 export { leaseGrantor, leasePrefix, type LeaseGrantorOptions } from './leases/grantor.js';

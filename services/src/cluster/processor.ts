@@ -8,9 +8,8 @@ import {
   type InstanceRow,
 } from '@spool/schemas';
 import {
-  checkpointCodec,
   sweepTimer,
-  transactionalWork,
+  rowsWork,
   type Instance,
   type ProcessorDefinition,
   type TaskContext,
@@ -45,7 +44,7 @@ export function clusterProcessor(instance: Instance): ProcessorDefinition {
 }
 
 async function openTask(instance: Instance, consumer: string, task: TaskRequest): Promise<TaskWork> {
-  const { codec, topics, now, log, config } = instance;
+  const { codec, topics, log, config } = instance;
   const changelog = { topic: topics.instances.name, partition: Number(task.id) };
   const encoder = await codec.encoder(changelog.topic, InstanceRowSchema);
   const rowDecoder = codec.decoder(InstanceRowSchema);
@@ -82,31 +81,15 @@ async function openTask(instance: Instance, consumer: string, task: TaskRequest)
     sweep.need(context.now + Math.max(1, Math.min(wait, most)), context);
   };
 
-  return transactionalWork({
-    kafka: instance.kafka,
+  return rowsWork({
+    instance,
+    task,
     consumer,
-    deadLetterTopic: topics.deadLetters(consumer).name,
-    task: task.id,
-    generation: task.assignment?.generation ?? 0,
-    now,
-    store: instance.openStore(consumer, task.id),
-    changelog,
-    signal: task.signal,
-    ...(await checkpointCodec(instance, changelog.topic)),
-    restore: [
-      {
-        partition: changelog,
-        fromCovered: false,
-        async apply(record, table) {
-          const key = record.key?.toString() ?? '';
-          if (!key.startsWith(instancePrefix)) return;
-          const rows = table<InstanceRow>(rowsTable);
-          const id = key.slice(instancePrefix.length);
-          if (record.value === null) rows.delete(id);
-          else rows.put(id, await rowDecoder.decode(record.value));
-        },
-      },
-    ],
+    topic: changelog.topic,
+    prefix: instancePrefix,
+    table: rowsTable,
+    idOf: (key) => key.slice(instancePrefix.length),
+    decode: (value) => rowDecoder.decode(value),
     async handle(record, context) {
       if (record.value === null) return;
       let beat: Heartbeat;

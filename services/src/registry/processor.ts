@@ -1,13 +1,5 @@
 import { BundleAnnouncedSchema, BundleLeftSchema, BundleRowSchema, headerNames, toSpoolError, type BundleRow } from '@spool/schemas';
-import {
-  checkpointCodec,
-  transactionalWork,
-  type ConsumedRecord,
-  type Instance,
-  type ProcessorDefinition,
-  type TaskRequest,
-  type TaskWork,
-} from '@spool/streams';
+import { rowsWork, type ConsumedRecord, type Instance, type ProcessorDefinition, type TaskRequest, type TaskWork } from '@spool/streams';
 import { joined, left, rowKey } from './membership.js';
 
 const rowsTable = 'bundles';
@@ -31,7 +23,7 @@ export function registryProcessor(instance: Instance): ProcessorDefinition {
 }
 
 async function openTask(instance: Instance, consumer: string, task: TaskRequest): Promise<TaskWork> {
-  const { codec, topics, now, log } = instance;
+  const { codec, topics, log } = instance;
   const changelog = { topic: topics.bundles.name, partition: Number(task.id) };
   const rowEncoder = await codec.encoder(changelog.topic, BundleRowSchema);
   const rowDecoder = codec.decoder(BundleRowSchema);
@@ -47,30 +39,15 @@ async function openTask(instance: Instance, consumer: string, task: TaskRequest)
     return joined(before(event), event);
   };
 
-  return transactionalWork({
-    kafka: instance.kafka,
+  return rowsWork({
+    instance,
+    task,
     consumer,
-    deadLetterTopic: topics.deadLetters(consumer).name,
-    task: task.id,
-    generation: task.assignment?.generation ?? 0,
-    now,
-    store: instance.openStore(consumer, task.id),
-    changelog,
-    signal: task.signal,
-    ...(await checkpointCodec(instance, changelog.topic)),
-    restore: [
-      {
-        partition: changelog,
-        fromCovered: false,
-        async apply(record, table) {
-          const key = record.key?.toString() ?? '';
-          if (!key.startsWith(bundlePrefix)) return;
-          const rows = table<BundleRow>(rowsTable);
-          if (record.value === null) rows.delete(key);
-          else rows.put(key, await rowDecoder.decode(record.value));
-        },
-      },
-    ],
+    topic: changelog.topic,
+    prefix: bundlePrefix,
+    table: rowsTable,
+    idOf: (key) => key,
+    decode: (value) => rowDecoder.decode(value),
     async handle(record, context) {
       if (record.value === null) return;
       const rows = context.table<BundleRow>(rowsTable);

@@ -1,9 +1,8 @@
 import { LeaseRequestSchema, LeaseRowSchema, toSpoolError, type LeaseRequest, type LeaseRow } from '@spool/schemas';
 import type { TaskContext } from '../engine/handling.js';
 import { sweepTimer } from '../engine/sweep.js';
-import { transactionalWork } from '../engine/transactional-work.js';
+import { rowsWork } from '../instance/rows-work.js';
 import type { ProcessorDefinition, TaskRequest, TaskWork } from '../engine/work.js';
-import { checkpointCodec } from '../instance/checkpoints.js';
 import type { Instance } from '../instance/instance.js';
 import type { Table } from '../store/store.js';
 
@@ -34,7 +33,7 @@ export function leaseGrantor(instance: Instance, { elapsed = () => performance.n
 }
 
 async function openTask(instance: Instance, consumer: string, task: TaskRequest, elapsed: () => number): Promise<TaskWork> {
-  const { codec, topics, now } = instance;
+  const { codec, topics } = instance;
   const changelog = { topic: topics.leases.name, partition: Number(task.id) };
   const encoder = await codec.encoder(changelog.topic, LeaseRowSchema);
   const rowDecoder = codec.decoder(LeaseRowSchema);
@@ -76,30 +75,15 @@ async function openTask(instance: Instance, consumer: string, task: TaskRequest,
     else if (request.action === 'release') free(row, context);
   };
 
-  return transactionalWork({
-    kafka: instance.kafka,
+  return rowsWork({
+    instance,
+    task,
     consumer,
-    deadLetterTopic: topics.deadLetters(consumer).name,
-    task: task.id,
-    generation: task.assignment?.generation ?? 0,
-    now,
-    store: instance.openStore(consumer, task.id),
-    changelog,
-    signal: task.signal,
-    ...(await checkpointCodec(instance, changelog.topic)),
-    restore: [
-      {
-        partition: changelog,
-        fromCovered: false,
-        async apply(record, table) {
-          const key = record.key?.toString() ?? '';
-          if (!key.startsWith(leasePrefix)) return;
-          const rows = table<LeaseRow>(leaseTable);
-          if (record.value === null) rows.delete(key.slice(leasePrefix.length));
-          else rows.put(key.slice(leasePrefix.length), await rowDecoder.decode(record.value));
-        },
-      },
-    ],
+    topic: changelog.topic,
+    prefix: leasePrefix,
+    table: leaseTable,
+    idOf: (key) => key.slice(leasePrefix.length),
+    decode: (value) => rowDecoder.decode(value),
     async handle(record, context) {
       if (record.value === null) return;
       let request: LeaseRequest;
