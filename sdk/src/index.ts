@@ -13,21 +13,35 @@ export {
   type GuardedDecide,
 } from './aggregate/aggregate.js';
 export { foldQuery } from './aggregate/fold.js';
+export { takeSnapshot } from './aggregate/host.js';
 export { bundle, type Bundle, type BundleOptions, type Component } from './bundle/bundle.js';
 export {
   bundleDescriptor,
   consumerId,
-  describe,
   type BundleDescriptor,
   type ComponentDescriptor,
   type PayloadDescriptor,
 } from './bundle/descriptor.js';
+export { describe } from './bundle/describe.js';
+export { boundContexts, defaultContext, inContext, type ContextOptions } from './context/context.js';
+export type { Interceptor, Intercepted } from './interceptor/interceptor.js';
+export {
+  only,
+  type CommandSender,
+  type CommandTarget,
+  type EventSource,
+  type EventsOf,
+  type QueryAsker,
+  type QueryTarget,
+} from './messages.js';
 export { createGateway, refusal, type GatewayOptions } from './gateway/gateway.js';
 export type {
   Answer,
   AskOptions,
   CommandGateway,
   CommandResult,
+  ExpectedVersion,
+  Priority,
   Gateway,
   QueryGateway,
   RequestMessage,

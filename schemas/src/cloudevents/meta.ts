@@ -20,6 +20,8 @@ export const headerNames = {
   commandId: 'commandid',
   deadline: 'deadline',
   replyTo: 'replyto',
+  replyKey: 'replykey',
+  context: 'context',
   replayId: 'replayid',
   actor: 'actor',
 } as const;
@@ -53,8 +55,8 @@ export interface MessageMeta {
   readonly causationId: string;
   /** Of an event: version of its aggregate after it, from 1. */
   readonly aggregateVersion: number;
-  /** Of a command: version that the aggregate must have. */
-  readonly expectedVersion: number;
+  /** Of a command: version that the aggregate must have; 0: it must not exist; `exists`: any but none. */
+  readonly expectedVersion: number | 'exists';
   /** Generation of the owner that wrote an event; never falls within a partition. */
   readonly writerEpoch: number;
   /** Of an event or a reply: id of the command that it comes from. */
@@ -62,6 +64,10 @@ export interface MessageMeta {
   /** No work is done on it after this time. */
   readonly deadline: number;
   readonly replyTo: ReplyAddress;
+  /** The reply has this key and stands in the transaction of what it tells of: whoever asked need not ask again. @default sent after the commit */
+  readonly replyKey: string;
+  /** Contexts divide the messages of the same topics. @default `default` */
+  readonly context: string;
   /** Replay that sent it. */
   readonly replayId: string;
   /** Who asked for it. */
@@ -90,11 +96,13 @@ export function messageHeaders(meta: { readonly [K in keyof MessageMeta]?: Messa
   text(headerNames.correlationId, meta.correlationId);
   text(headerNames.causationId, meta.causationId);
   number(headerNames.aggregateVersion, meta.aggregateVersion);
-  number(headerNames.expectedVersion, meta.expectedVersion);
+  text(headerNames.expectedVersion, meta.expectedVersion?.toString());
   number(headerNames.writerEpoch, meta.writerEpoch);
   text(headerNames.commandId, meta.commandId);
   number(headerNames.deadline, meta.deadline);
   if (meta.replyTo !== undefined) headers[headerNames.replyTo] = formatReplyAddress(meta.replyTo);
+  text(headerNames.replyKey, meta.replyKey);
+  text(headerNames.context, meta.context);
   text(headerNames.replayId, meta.replayId);
   text(headerNames.actor, meta.actor);
   return headers;
@@ -119,11 +127,13 @@ export function readMeta(headers: Readonly<Record<string, Buffer>>): ReadMeta {
     correlationId: text(headerNames.correlationId),
     causationId: text(headerNames.causationId),
     aggregateVersion: number(headers[headerNames.aggregateVersion]),
-    expectedVersion: number(headers[headerNames.expectedVersion]),
+    expectedVersion: text(headerNames.expectedVersion) === 'exists' ? 'exists' : number(headers[headerNames.expectedVersion]),
     writerEpoch: number(headers[headerNames.writerEpoch]),
     commandId: text(headerNames.commandId),
     deadline: number(headers[headerNames.deadline]),
     replyTo: replyTo === undefined ? undefined : parseReplyAddress(replyTo),
+    replyKey: text(headerNames.replyKey),
+    context: text(headerNames.context),
     replayId: text(headerNames.replayId),
     actor: text(headerNames.actor),
   };

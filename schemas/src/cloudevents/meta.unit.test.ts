@@ -20,6 +20,8 @@ const meta: MessageMeta = {
   commandId: 'e',
   deadline: 1_700_000_000_000,
   replyTo: { topic: 'acme.reply.gateway', partition: 12 },
+  replyKey: 's-1',
+  context: 'import',
   replayId: 'r',
   actor: 'ann@example.org',
 };

@@ -50,6 +50,8 @@ export interface AggregateOptions<State, Commands extends Payloads, Events exten
   }>;
   /** One for each event. Pure, and total: an event is a fact. */
   readonly evolve: NoInfer<{ readonly [K in keyof Events]: (state: State, event: PayloadOf<Events[K]>, context: EvolveContext) => State }>;
+  /** Events that end the aggregate: it takes no command after one of them, and its id is not used again. @default none */
+  readonly deletes?: NoInfer<readonly (keyof Events & string)[]>;
   /** A snapshot after so many events of one aggregate. @default 100 */
   readonly snapshotEvery?: number;
   /** Snapshots of another version of `evolve` are not used. @default '1' */
@@ -63,6 +65,7 @@ export interface Aggregate<Name extends string = string, Commands extends Payloa
   readonly description: string;
   readonly commands: Commands;
   readonly events: Events;
+  readonly deletes: ReadonlySet<string>;
   readonly snapshotEvery: number;
   readonly codeVersion: string;
   initial(): unknown;
@@ -86,6 +89,7 @@ export function aggregate<const Name extends string, State, Commands extends Pay
     description: options.description ?? '',
     commands: options.commands,
     events: options.events,
+    deletes: new Set(options.deletes),
     snapshotEvery: options.snapshotEvery ?? 100,
     codeVersion: options.codeVersion ?? '1',
     initial: options.initial,

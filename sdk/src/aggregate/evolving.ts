@@ -54,6 +54,7 @@ export function evolveRow(aggregate: Aggregate, event: ReadEvent, record: Consum
     version: event.version,
     at,
   });
-  rows.put(aggregateId, { version: event.version, state, snapshotVersion: row?.snapshotVersion ?? 0 });
+  const deleted = row?.deleted === true || aggregate.deletes.has(event.type);
+  rows.put(aggregateId, { version: event.version, state, snapshotVersion: row?.snapshotVersion ?? 0, deleted });
   if (row === undefined || row.version === row.snapshotVersion) table<string>(uncoveredTable).put(offsetKey(record.offset), aggregateId);
 }

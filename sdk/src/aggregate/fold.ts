@@ -1,7 +1,7 @@
 import { FoldReplySchema, FoldRequestSchema, SpoolError, type FoldReply, type FoldRequest } from '@spool/schemas';
 import type { Instance, RunningProcessor } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
-import type { ReplySender } from '../host/replying.js';
+import type { Hosting } from '../host/hosting.js';
 import { hostQueries, type QueryHandler } from '../projection/host.js';
 import type { Aggregate } from './aggregate.js';
 
@@ -9,7 +9,8 @@ import type { Aggregate } from './aggregate.js';
 export const foldQuery = 'spool.Fold';
 
 /** Answers `spool.Fold` on the aggregate's query topic. */
-export async function hostFold(instance: Instance, bundle: string, aggregate: Aggregate, replies: ReplySender): Promise<RunningProcessor> {
+export async function hostFold(hosting: Hosting, aggregate: Aggregate): Promise<RunningProcessor> {
+  const { instance, bundle, replies } = hosting;
   const topic = instance.topics.queries(aggregate.name).name;
   const fold: QueryHandler = {
     request: instance.codec.decoder(FoldRequestSchema),
@@ -20,7 +21,7 @@ export async function hostFold(instance: Instance, bundle: string, aggregate: Ag
     instance,
     component: aggregate.name,
     componentKind: 'aggregate',
-    consumer: consumerId(bundle, `${aggregate.name}-queries`, 1),
+    consumer: consumerId(bundle.id, `${aggregate.name}-queries`, 1),
     topic,
     replies,
     handlers: new Map([[foldQuery, fold]]),

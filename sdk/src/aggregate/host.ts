@@ -10,7 +10,6 @@ import {
   type Decoder,
   type Encoder,
   type ReadMeta,
-  type Reply,
 } from '@spool/schemas';
 import {
   checkpointCodec,
@@ -30,57 +29,46 @@ import {
   type TaskContext,
 } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
-import { expired, expiry, problemOf, type ReplySender } from '../host/replying.js';
+import { expired, expiry, problemOf, type Answered } from '../host/replying.js';
 import { emitSpan } from '../host/spans.js';
 import { tokenAfter, toToken } from '../position/token.js';
-import { Rejection, type Aggregate } from './aggregate.js';
+import { handled, type Hosting } from '../host/hosting.js';
+import { reject, Rejection, type Aggregate } from './aggregate.js';
 import { eventReader, evolveRow } from './evolving.js';
 import { outcomesReader, trackOutcomes } from './outcomes.js';
 import { outcomePrefix, snapshotPrefix, stateTable, type StateRow } from './rows.js';
 import { snapshotReader, trackSnapshots } from './snapshots.js';
 
-export interface AggregateHostOptions {
-  readonly instance: Instance;
-  readonly bundle: string;
-  readonly aggregate: Aggregate;
-  readonly replies: ReplySender;
-  /** How long the outcome of a command is kept for its repetitions, in milliseconds. @default 24 hours */
-  readonly outcomeRetentionMs?: number;
-  /**
-   * `instance`: one transaction for all partitions of this instance, ownership by claims in the log. `partition`: one transaction and one
-   * transactional id for each partition, which costs more under load. @default 'instance'
-   */
-  readonly transactions?: 'instance' | 'partition';
-}
+/** A command that every aggregate takes: a snapshot now, whatever the number of events since the last. It has no payload. */
+export const takeSnapshot = 'spool.TakeSnapshot';
 
-const day = 24 * 60 * 60 * 1000;
 /** What a restore reads at the most besides the snapshots. */
 const maxUncovered = 20_000;
 /** Kafka refuses a batch of more than a mebibyte; a command's events stay well below it. */
 const maxEventBytes = 900_000;
 
 /** The processor that decides an aggregate's commands: one writer per partition, fenced by Kafka. */
-export function aggregateHost(options: AggregateHostOptions): ProcessorDefinition {
-  const { instance, aggregate } = options;
+export function aggregateHost(hosting: Hosting, aggregate: Aggregate): ProcessorDefinition {
+  const { instance } = hosting;
   const { topics } = instance;
-  const consumer = consumerId(options.bundle, aggregate.name, 1);
+  const consumer = consumerId(hosting.bundle.id, aggregate.name, 1);
   const prefix = `${consumer}/${instance.id}`;
-  const writer = options.transactions !== 'partition' ? createSharedWriter({ kafka: instance.kafka, prefix }) : undefined;
+  const writer = hosting.transactions !== 'partition' ? createSharedWriter({ kafka: instance.kafka, prefix }) : undefined;
   return {
     consumer,
     sources: [topics.commands(aggregate.name).name],
     assignment: 'group',
     startAt: 'earliest',
     fixed: `${aggregate.name} decides each command once: its position is not moved by orders, and a state is corrected by commands`,
-    open: (task) => openTask(options, task, writer),
+    open: (task) => openTask(hosting, aggregate, task, writer),
     ...(writer === undefined ? {} : { close: writer.close }),
   };
 }
 
-async function openTask(options: AggregateHostOptions, task: TaskRequest, writer: SharedWriter | undefined): Promise<TaskWork> {
-  const { instance, aggregate, replies } = options;
+async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskRequest, writer: SharedWriter | undefined): Promise<TaskWork> {
+  const { instance, replies } = hosting;
   const { codec, topics, now } = instance;
-  const consumer = consumerId(options.bundle, aggregate.name, 1);
+  const consumer = consumerId(hosting.bundle.id, aggregate.name, 1);
   const partition = Number(task.id);
   const generation = task.assignment?.generation ?? 0;
   const changelog: TopicPartition = { topic: topics.snapshots(aggregate.name).name, partition };
@@ -90,7 +78,7 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
 
   // 1. Everything that needs the schema registry, so that deciding needs no call.
   const checkpoints = await checkpointCodec(instance, changelog.topic, aggregate.codeVersion);
-  const outcomes = await trackOutcomes({ codec, changelog, store, now, retentionMs: options.outcomeRetentionMs ?? day });
+  const outcomes = await trackOutcomes({ codec, changelog, store, now, retentionMs: hosting.outcomeRetentionMs });
   const snapshotEncoder = await codec.encoder(changelog.topic, SnapshotSchema);
   const eventEncoders = new Map<string, Encoder<unknown>>();
   for (const [type, schema] of Object.entries(aggregate.events)) eventEncoders.set(type, await codec.encoder(events.topic, schema));
@@ -107,7 +95,7 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
     maxUncovered,
   });
   /** Of the group under way; ids of one that was given up do no harm, they are looked at once more. */
-  const touched = new Set<string>();
+  const touched = new Map<string, 'changed' | 'asked'>();
   let sequence = '';
 
   // 2. One command: expired, repeated, in conflict, or decided.
@@ -124,13 +112,16 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
         `the record at ${record.topic}-${record.partition}@${record.offset} is not a command: it needs ce_id, ce_type, a key and a value`,
       );
     }
+    const durable = meta.replyKey !== undefined && meta.replyTo !== undefined;
+    const pending = durable ? replies.prepare(meta.replyTo.topic) : undefined;
+    if (pending !== undefined) return pending.then(() => handle(record, tx));
     const aggregateId = record.key.toString();
-    const answer = (
-      reply: Partial<Reply> & Pick<Reply, 'outcome'>,
-      errorClass: string | null,
-      at?: { handleUs: number; commitUs: number },
-    ): void => {
-      replies.send(meta, reply);
+    /** Where the reply is to stand in the transaction. */
+    const promise = (reply: Answered): void => {
+      if (durable) tx.emit(replies.record(meta, reply));
+    };
+    const told: Answer = (reply, errorClass, at) => {
+      if (!durable) replies.send(meta, reply);
       emitSpan(instance, {
         component: aggregate.name,
         componentKind: 'aggregate',
@@ -145,28 +136,39 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
         replayId: null,
       });
     };
+    const answer: Answer = (reply, errorClass) => {
+      promise(reply);
+      told(reply, errorClass);
+    };
     if (expired(meta, now())) return answer({ outcome: 'expired', problem: expiry(meta, now()) }, 'EXPIRED');
     const repeated = outcomes.get(commandId, tx);
     if (repeated !== undefined) {
+      promise(recorded(commandId, repeated, events, new Map()));
       // Only when this group has committed is the position sure to hold the outcome.
-      return tx.committed(() => answer(recorded(commandId, repeated, events, store.checkpoint.positions), null));
+      return tx.committed(() => told(recorded(commandId, repeated, events, store.checkpoint.positions), null));
     }
     const row = tx.table<StateRow>(stateTable).get(aggregateId);
     const version = row?.version ?? 0;
-    if (meta.expectedVersion !== undefined && meta.expectedVersion !== version) {
+    if (!asExpected(meta.expectedVersion, version)) {
       const detail = `${aggregate.name} ${aggregateId} is at version ${version}, not ${meta.expectedVersion}`;
       return answer({ outcome: 'conflict', version, problem: { code: 'VERSION_CONFLICT', detail, violations: [] } }, 'VERSION_CONFLICT');
+    }
+    if (type === takeSnapshot) {
+      touched.set(aggregateId, 'asked');
+      promise({ outcome: 'applied', version });
+      return tx.committed(({ tookUs }) => told({ outcome: 'applied', version }, null, { handleUs: microsSince(began), commitUs: tookUs }));
     }
     const decoder = commandDecoders.get(type);
     if (decoder === undefined) {
       const problem = problemOf(new SpoolError('UNKNOWN_COMMAND', `${aggregate.name} does not handle ${type}`));
       return answer({ outcome: 'failed', problem }, 'UNKNOWN_COMMAND');
     }
-    const go = (command: unknown): void => decide({ record, tx, meta, commandId, type, aggregateId, row, command, began, answer });
+    const go = (command: unknown): void | Promise<void> =>
+      decide({ record, tx, meta, commandId, type, aggregateId, row, command, began, promise, told });
     try {
       const command = decoder.decode(record.value);
-      if (command instanceof Promise) return command.then(go).catch((thrown: unknown) => fail(thrown, answer));
-      go(command);
+      const pending = command instanceof Promise ? command.then(go) : go(command);
+      return pending?.catch((thrown: unknown) => fail(thrown, answer));
     } catch (thrown) {
       fail(thrown, answer);
     }
@@ -180,14 +182,27 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
     answer({ outcome: 'failed', problem: problemOf(error) }, error.code);
   };
 
-  const decide = (c: Deciding): void => {
-    const { tx, aggregateId, commandId } = c;
+  const decide = (c: Deciding): void | Promise<void> => {
+    const { aggregateId, type, command, meta } = c;
     const version = c.row?.version ?? 0;
     const at = now();
     let ids = 0;
-    const newId = (): string => createHash('sha256').update(`${commandId}#${ids++}`).digest('hex').slice(0, 32);
+    const newId = (): string => createHash('sha256').update(`${c.commandId}#${ids++}`).digest('hex').slice(0, 32);
     const state = c.row === undefined ? aggregate.initial() : c.row.state;
-    const decision = aggregate.decide(c.type, c.command, state, { aggregateId, version, now: at, newId });
+    const decision = handled(
+      hosting,
+      { component: aggregate.name, kind: 'aggregate', messageKind: 'command', type, payload: command, meta },
+      () =>
+        c.row?.deleted === true
+          ? reject('DELETED', `${aggregate.name} ${aggregateId} was deleted`)
+          : aggregate.decide(type, command, state, { aggregateId, version, now: at, newId }),
+    );
+    return decision instanceof Promise ? decision.then((made) => apply(c, state, made, at)) : apply(c, state, decision, at);
+  };
+
+  const apply = (c: Deciding, state: unknown, decision: readonly { type: string; data: unknown }[] | Rejection, at: number): void => {
+    const { tx, aggregateId, commandId } = c;
+    const version = c.row?.version ?? 0;
     const rejection = decision instanceof Rejection ? decision : undefined;
     const made = decision instanceof Rejection ? [] : decision;
 
@@ -196,6 +211,9 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
     const bytes = values.reduce((sum, value) => sum + value.length, 0);
     if (bytes > maxEventBytes)
       throw new SpoolError('RECORD_TOO_LARGE', `the events of ${c.type} have ${bytes} bytes, ${maxEventBytes} is the most`);
+    const ending = made.findIndex(({ type }) => aggregate.deletes.has(type));
+    if (ending >= 0 && ending < made.length - 1)
+      throw new SpoolError('INTERNAL', `${aggregate.name} decided ${made[ending + 1]!.type} after ${made[ending]!.type}, which deletes it`);
     let next = state;
     made.forEach(
       (event, index) => (next = aggregate.evolve(event.type, next, event.data, { aggregateId, version: version + index + 1, at })),
@@ -212,8 +230,9 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
     );
     const newVersion = version + made.length;
     if (made.length > 0) {
-      tx.table<StateRow>(stateTable).put(aggregateId, { version: newVersion, state: next, snapshotVersion: c.row?.snapshotVersion ?? 0 });
-      touched.add(aggregateId);
+      const snapshotVersion = c.row?.snapshotVersion ?? 0;
+      tx.table<StateRow>(stateTable).put(aggregateId, { version: newVersion, state: next, snapshotVersion, deleted: ending >= 0 });
+      touched.set(aggregateId, 'changed');
     }
     const outcome: CommandOutcome = {
       commandId,
@@ -228,21 +247,18 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
       at,
     };
     outcomes.put(outcome, tx);
+    const reply = {
+      ...recorded(commandId, outcome, events, new Map()),
+      outcome: rejection === undefined ? ('applied' as const) : ('rejected' as const),
+    };
+    c.promise(reply);
     const handleUs = microsSince(c.began);
     tx.committed((commit) => {
       const positions = indexes.map((index) => commit.positions[index]!);
       const first = positions[0];
       if (first !== undefined) snapshots.committed(aggregateId, first, tx);
       const position = first === undefined ? toToken(store.checkpoint.positions) : tokenAfter(positions);
-      const reply = recorded(commandId, outcome, events, new Map());
-      c.answer(
-        { ...reply, outcome: rejection === undefined ? 'applied' : 'rejected', position },
-        rejection === undefined ? null : 'REJECTED',
-        {
-          handleUs,
-          commitUs: commit.tookUs,
-        },
-      );
+      c.told({ ...reply, position }, rejection === undefined ? null : 'REJECTED', { handleUs, commitUs: commit.tookUs });
     });
   };
   const encode = (event: { type: string; data: unknown }): Buffer => {
@@ -254,7 +270,7 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
     messageHeaders({
       id: `${c.commandId}/${index}`,
       type,
-      source: `${options.bundle}/${aggregate.name}`,
+      source: `${hosting.bundle.id}/${aggregate.name}`,
       time: at,
       subject: c.aggregateId,
       correlationId: c.meta.correlationId ?? c.commandId,
@@ -264,6 +280,7 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
       writerEpoch: generation,
       traceparent: c.meta.traceparent,
       actor: c.meta.actor,
+      context: c.meta.context,
     });
 
   // 3. What goes with every group: its outcomes' expiry, what has expired, and the snapshots that are due.
@@ -285,7 +302,7 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
     store,
     changelog,
     ...checkpoints,
-    restore: restoreSources(options, changelog, events),
+    restore: restoreSources(instance, aggregate, changelog, events),
     signal: task.signal,
     handle,
     beforeCommit,
@@ -293,11 +310,7 @@ async function openTask(options: AggregateHostOptions, task: TaskRequest, writer
   });
 }
 
-type Answer = (
-  reply: Partial<Reply> & Pick<Reply, 'outcome'>,
-  errorClass: string | null,
-  at?: { handleUs: number; commitUs: number },
-) => void;
+type Answer = (reply: Answered, errorClass: string | null, at?: { handleUs: number; commitUs: number }) => void;
 interface Deciding {
   readonly record: ConsumedRecord;
   readonly tx: TaskContext;
@@ -308,8 +321,12 @@ interface Deciding {
   readonly row: StateRow | undefined;
   readonly command: unknown;
   readonly began: bigint;
-  readonly answer: Answer;
+  readonly promise: (reply: Answered) => void;
+  readonly told: Answer;
 }
+
+const asExpected = (expected: ReadMeta['expectedVersion'], version: number): boolean =>
+  expected === undefined || (expected === 'exists' ? version > 0 : expected === version);
 
 const microsSince = (began: bigint): number => Number((hrtime.bigint() - began) / 1000n);
 
@@ -327,7 +344,8 @@ function recorded(commandId: string, outcome: CommandOutcome, events: TopicParti
 }
 
 function restoreSources(
-  { instance, aggregate }: AggregateHostOptions,
+  instance: Instance,
+  aggregate: Aggregate,
   changelog: TopicPartition,
   events: TopicPartition,
 ): readonly RestoreSource[] {

@@ -1,13 +1,24 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { SpoolError } from '@spool/schemas';
-import { createCodec, createMemoryRegistry, headerNames, messageHeaders, record, type Codec, TaskCheckpointSchema } from '@spool/schemas';
+import {
+  createCodec,
+  createMemoryRegistry,
+  headerNames,
+  messageHeaders,
+  record,
+  ReplySchema,
+  SpoolError,
+  TaskCheckpointSchema,
+  type Codec,
+} from '@spool/schemas';
 import { createMemoryCluster, offset, topicCatalogue, type ConsumedRecord, type Kafka, type MemoryCluster } from '@spool/streams';
 import { bundle } from '../bundle/bundle.js';
-import type { CommandResult } from '../gateway/messages.js';
+import type { CommandResult, ExpectedVersion } from '../gateway/messages.js';
 import { startBundle, type RunningBundle } from '../host/start-bundle.js';
+import type { Interceptor } from '../interceptor/interceptor.js';
 import { aggregate, reject } from './aggregate.js';
+import { takeSnapshot } from './host.js';
 
 const Account = aggregate('Account', {
   commands: {
@@ -15,10 +26,12 @@ const Account = aggregate('Account', {
     Deposit: record('bank.Deposit', { amount: 'int' }),
     Split: record('bank.Split', { into: 'int' }),
     Crash: record('bank.Crash', {}),
+    Close: record('bank.Close', {}),
   },
   events: {
     Opened: record('bank.Opened', { owner: 'string', number: 'string' }),
     Deposited: record('bank.Deposited', { amount: 'int', pad: 'string' }),
+    Closed: record('bank.Closed', {}),
   },
   initial: () => ({ balance: 0 }),
   decide: {
@@ -32,8 +45,14 @@ const Account = aggregate('Account', {
     Crash: () => {
       throw new TypeError('a bug');
     },
+    Close: () => [{ type: 'Closed' as const, data: {} }],
   },
-  evolve: { Opened: (state) => state, Deposited: ({ balance }, { amount }) => ({ balance: balance + amount }) },
+  evolve: {
+    Opened: (state) => state,
+    Deposited: ({ balance }, { amount }) => ({ balance: balance + amount }),
+    Closed: () => ({ balance: 0 }),
+  },
+  deletes: ['Closed'],
   snapshotEvery: 5,
 });
 
@@ -59,8 +78,8 @@ afterEach(async () => {
 });
 
 let transactions: 'instance' | 'partition' = 'partition';
-async function start(instance = 'bank-0', outcomeRetentionMs = 60_000): Promise<RunningBundle> {
-  const running = await startBundle(bundle({ id: 'bank', version: '1.0.0', components: [Account] }), {
+async function start(instance = 'bank-0', outcomeRetentionMs = 60_000, interceptors: readonly Interceptor[] = []): Promise<RunningBundle> {
+  const running = await startBundle(bundle({ id: 'bank', version: '1.0.0', components: [Account], interceptors }), {
     kafka,
     codec,
     topics,
@@ -146,6 +165,91 @@ describe.each(['partition', 'instance'] as const)('an aggregate host, a transact
     });
     expect(await code(gateway.send(Account, 'Deposit', 'a', { amount: 1 }, { expectedVersion: 1 }))).toBe('applied');
     expect(await versions()).toEqual(['a@1', 'a@2']);
+  });
+
+  it('takes a command for an aggregate that must exist or must not', async () => {
+    const { gateway } = await start();
+    const split = (expectedVersion: ExpectedVersion) => code(gateway.send(Account, 'Split', 'a', { into: 1 }, { expectedVersion }));
+    expect(await split('exists')).toBe('VERSION_CONFLICT');
+    expect(await split('none')).toBe('applied');
+    expect(await split('none')).toBe('VERSION_CONFLICT');
+    expect(await split('exists')).toBe('applied');
+    expect(await split('any')).toBe('applied');
+    expect(await versions()).toEqual(['a@1', 'a@2', 'a@3']);
+  });
+
+  it('keeps a deleted aggregate deleted, when it is restored from a snapshot too (Evento defect 5)', async () => {
+    const first = await start();
+    await first.gateway.send(Account, 'Split', 'a', { into: 5 });
+    await first.gateway.send(Account, 'Close', 'a', {});
+    const afterwards = { code: 'REJECTED', facts: { reason: 'DELETED' } };
+    await expect(first.gateway.send(Account, 'Split', 'a', { into: 1 })).rejects.toMatchObject(afterwards);
+    await first.gateway.request({ topic: topics.commands('Account').name, key: 'a', type: takeSnapshot, id: 's1', value: Buffer.alloc(0) });
+    await stop();
+    rmSync(dataDir, { recursive: true, force: true });
+    cluster.truncate({ topic: topics.events('Account').name, partition: 0 }, offset(6));
+    const { gateway } = await start('bank-1');
+    await expect(gateway.send(Account, 'Open', 'a', { owner: 'x' })).rejects.toMatchObject(afterwards);
+    await expect(gateway.send(Account, 'Split', 'a', { into: 1 })).rejects.toMatchObject(afterwards);
+  });
+
+  it('takes a snapshot on demand, of which a restore begins', async () => {
+    const first = await start();
+    await first.gateway.send(Account, 'Split', 'a', { into: 2 });
+    const asked = { topic: topics.commands('Account').name, key: 'a', type: takeSnapshot, value: Buffer.alloc(0) };
+    expect(await first.gateway.request({ ...asked, id: 's1' })).toMatchObject({ outcome: 'applied', version: 2 });
+    await stop();
+    expect((await log(topics.snapshots('Account').name)).filter(({ key }) => key!.toString() === 's/a')).toHaveLength(1);
+  });
+
+  it('goes through the interceptors, the first one outermost, and is refused by one that throws', async () => {
+    const told: string[] = [];
+    const { gateway } = await start('bank-0', 60_000, [
+      {
+        kinds: ['aggregate'],
+        before: ({ type }) => void told.push(`before ${type}`),
+        after: ({ type }, result) => void told.push(`after ${type} ${(result as unknown[]).length}`),
+        onError: ({ type }, error) => void told.push(`error ${type} ${error.code}`),
+      },
+      {
+        before({ payload }) {
+          if ((payload as { into?: number }).into === 9) throw new SpoolError('FORBIDDEN', 'not nine');
+        },
+      },
+      { kinds: ['saga'], before: () => void told.push('never') },
+    ]);
+    expect(await code(gateway.send(Account, 'Split', 'a', { into: 2 }))).toBe('applied');
+    expect(await code(gateway.send(Account, 'Split', 'a', { into: 9 }))).not.toBe('applied');
+    expect(told).toEqual(['before Split', 'after Split 2', 'before Split', 'error Split FORBIDDEN']);
+    expect(await versions()).toEqual(['a@1', 'a@2']);
+  });
+
+  it('puts a reply that is asked for by key into the transaction of the events', async () => {
+    const { gateway, instance } = await start();
+    const inbox = topics.replies('inbox');
+    await kafka.admin.ensureTopics([inbox]);
+    const encoder = await codec.encoder(topics.commands('Account').name, Account.commands.Split);
+    const ask = (id: string, into: number) =>
+      instance.producer.send({
+        topic: topics.commands('Account').name,
+        key: 'a',
+        value: encoder.encode({ into }),
+        headers: messageHeaders({ id, type: 'Split', replyTo: { topic: inbox.name, partition: 0 }, replyKey: 'saga-7' }),
+      });
+    await ask('c1', 2);
+    await ask('c2', 400_000);
+    await ask('c1', 2);
+    await gateway.send(Account, 'Split', 'b', { into: 1 });
+    const decoder = codec.decoder(ReplySchema);
+    const replies = (await log(inbox.name)).map(async ({ key, value, headers }) => {
+      const { outcome, version } = await decoder.decode(value!);
+      return [key!.toString(), headers[headerNames.commandId]!.toString(), outcome, version];
+    });
+    expect(await Promise.all(replies)).toEqual([
+      ['saga-7', 'c1', 'applied', 2],
+      ['saga-7', 'c2', 'failed', null],
+      ['saga-7', 'c1', 'duplicate', 2],
+    ]);
   });
 
   it('lets only one of many commands with the same expected version through', async () => {

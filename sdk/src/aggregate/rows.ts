@@ -3,6 +3,8 @@ export interface StateRow {
   readonly version: number;
   readonly state: unknown;
   readonly snapshotVersion: number;
+  /** Its last event ended it. */
+  readonly deleted: boolean;
 }
 
 export const stateTable = 'state';

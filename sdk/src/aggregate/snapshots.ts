@@ -7,8 +7,11 @@ import { offsetKey, snapshotPrefix, stateTable, uncoveredTable, type StateRow } 
 
 /** Aggregates whose events no snapshot covers yet, and the offset below which everything is covered: where a restore begins. */
 export interface Snapshots {
-  /** Emits what is due in this group: the touched aggregates past `snapshotEvery`, then quiet ones that hold the covered offset back. */
-  emitDue(touched: Iterable<string>, context: TaskContext): void;
+  /**
+   * Emits what is due in this group: of the touched aggregates those past `snapshotEvery` or asked for, then quiet ones that hold the covered
+   * offset back.
+   */
+  emitDue(touched: ReadonlyMap<string, 'changed' | 'asked'>, context: TaskContext): void;
   /** Event offset below which every aggregate is covered, once the transaction under way has committed. */
   covered(): Offset | null;
   /** Notes the committed events of this group. */
@@ -57,7 +60,7 @@ export function trackSnapshots(options: SnapshotsOptions): Snapshots {
         state,
         stateHash: stateHash(state),
         codeVersion: aggregate.codeVersion,
-        deleted: false,
+        deleted: row.deleted,
         at: options.now(),
       }),
     });
@@ -73,9 +76,9 @@ export function trackSnapshots(options: SnapshotsOptions): Snapshots {
       load();
       const rows = context.table<StateRow>(stateTable);
       const done = new Set<string>();
-      for (const id of touched) {
+      for (const [id, why] of touched) {
         const row = rows.get(id);
-        if (row === undefined || row.version - row.snapshotVersion < aggregate.snapshotEvery) continue;
+        if (row === undefined || row.version - row.snapshotVersion < (why === 'asked' ? 1 : aggregate.snapshotEvery)) continue;
         emit(id, row, context);
         done.add(id);
       }
@@ -113,8 +116,8 @@ export function snapshotReader(aggregate: Aggregate, codec: Codec) {
     const snapshot = await decoder.decode(record.value);
     if (snapshot.codeVersion !== aggregate.codeVersion) return;
     const rows = table<StateRow>(stateTable);
-    const { aggregateId, version } = snapshot;
+    const { aggregateId, version, deleted } = snapshot;
     if ((rows.get(aggregateId)?.version ?? 0) > version) return;
-    rows.put(aggregateId, { version, state: JSON.parse(snapshot.state) as unknown, snapshotVersion: version });
+    rows.put(aggregateId, { version, state: JSON.parse(snapshot.state) as unknown, snapshotVersion: version, deleted });
   };
 }

@@ -1,4 +1,5 @@
 import type { Aggregate } from '../aggregate/aggregate.js';
+import type { Interceptor } from '../interceptor/interceptor.js';
 import type { Invoker } from '../invoker/invoker.js';
 import type { Projection } from '../projection/projection.js';
 import type { Projector } from '../projector/projector.js';
@@ -10,6 +11,7 @@ export interface Bundle {
   readonly version: string;
   readonly description: string;
   readonly components: readonly Component[];
+  readonly interceptors: readonly Interceptor[];
 }
 
 export interface BundleOptions {
@@ -20,11 +22,14 @@ export interface BundleOptions {
   readonly description?: string;
   /** Aggregates, projectors, projections and invokers, as their builders give them. */
   readonly components: readonly { readonly kind: Component['kind']; readonly name: string }[];
+  /** Go around every handler; the first one is the outermost. @default none */
+  readonly interceptors?: readonly Interceptor[];
 }
 
 /** A deployable unit. `startBundle` runs it, `describe` gives its descriptor. */
-export const bundle = ({ description = '', ...options }: BundleOptions): Bundle => ({
+export const bundle = ({ description = '', interceptors = [], ...options }: BundleOptions): Bundle => ({
   ...options,
   description,
+  interceptors,
   components: options.components as readonly Component[],
 });

@@ -13,6 +13,7 @@ import {
 import type { Producer, TopicCatalogue } from '@spool/streams';
 import type { QuerySchemas } from '../projection/projection.js';
 import type { Registry, RegisteredPayload } from '../registry/registry.js';
+import type { CommandTarget } from '../messages.js';
 import type { Answer, AskOptions, CommandResult, Gateway, RequestMessage, SendOptions } from './messages.js';
 import { newTraceparent } from '../host/traces.js';
 import type { Replies } from './replies.js';
@@ -69,17 +70,19 @@ export function createGateway(options: GatewayOptions): Gateway {
   };
 
   const commandMessage = async (
-    topic: string,
+    target: Pick<CommandTarget, 'kind' | 'name'>,
     schema: RecordSchema<unknown>,
     type: string,
-    aggregateId: string,
+    id: string | null,
     payload: unknown,
     sent: SendOptions,
   ) => {
+    const { topic, key, commandId } = addressOf(topics, target, id, sent);
     const encoder = await codec.encoder(topic, schema);
     const value = encoder.encode(payload);
-    const meta = { ...sharedMeta(sent), ...(sent.expectedVersion === undefined ? {} : { expectedVersion: sent.expectedVersion }) };
-    return { topic, key: aggregateId, type, id: sent.commandId ?? randomUUID(), value, timeoutMs: sent.timeoutMs, meta };
+    const expectedVersion = sent.expectedVersion === 'none' ? 0 : sent.expectedVersion;
+    const meta = { ...sharedMeta(sent), ...(expectedVersion === undefined || expectedVersion === 'any' ? {} : { expectedVersion }) };
+    return { topic, key, type, id: commandId, value, timeoutMs: sent.timeoutMs, meta };
   };
   const send = async (...command: Parameters<typeof commandMessage>) => {
     const message = await commandMessage(...command);
@@ -106,17 +109,21 @@ export function createGateway(options: GatewayOptions): Gateway {
     if (payload !== undefined) return payload;
     throw new SpoolError(kind === 'command' ? 'UNKNOWN_COMMAND' : 'UNKNOWN_QUERY', `no bundle declares the ${kind} ${type}`);
   };
+  const targetOf = (type: string) => {
+    const { component, recordSchema } = known('command', type);
+    const kind = registry.component(component)?.kind === 'service' ? ('service' as const) : ('aggregate' as const);
+    return { target: { kind, name: component }, recordSchema };
+  };
   return {
     request,
-    send: (aggregate, type, aggregateId, payload, sent = {}) =>
-      send(topics.commands(aggregate.name).name, aggregate.commands[type]!, type, aggregateId, payload, sent),
-    async sendJson(type, aggregateId, payload, sent = {}) {
-      const { topic, recordSchema } = known('command', type);
-      return send(topic, recordSchema, type, aggregateId, fromJson(recordSchema, payload), sent);
+    send: (target, type, id, payload, sent = {}) => send(target, target.commands[type]!, type, id, payload, sent),
+    async sendJson(type, id, payload, sent = {}) {
+      const { target, recordSchema } = targetOf(type);
+      return send(target, recordSchema, type, id, fromJson(recordSchema, payload), sent);
     },
-    async postJson(type, aggregateId, payload, sent = {}) {
-      const { topic, recordSchema } = known('command', type);
-      const message = await commandMessage(topic, recordSchema, type, aggregateId, fromJson(recordSchema, payload), sent);
+    async postJson(type, id, payload, sent = {}) {
+      const { target, recordSchema } = targetOf(type);
+      const message = await commandMessage(target, recordSchema, type, id, fromJson(recordSchema, payload), sent);
       await post(message, deadlineOf(message), undefined);
       return message.id;
     },
@@ -133,11 +140,24 @@ export function createGateway(options: GatewayOptions): Gateway {
   };
 }
 
-const sharedMeta = ({ correlationId, causationId, traceparent, actor }: AskOptions): Partial<MessageMeta> => ({
+/** Where a command goes. One for a service that names no lock has a lane of its own, and its repetition meets the outcome there. */
+export function addressOf(
+  topics: TopicCatalogue,
+  { kind, name }: Pick<CommandTarget, 'kind' | 'name'>,
+  id: string | null,
+  { commandId = randomUUID(), priority = 'normal' }: Pick<SendOptions, 'commandId' | 'priority'>,
+) {
+  if (kind === 'service') return { topic: topics.service(name, priority).name, key: id ?? commandId, commandId };
+  if (id === null) throw new SpoolError('INVALID_REQUEST', `a command to ${name} needs the id of an aggregate`);
+  return { topic: topics.commands(name).name, key: id, commandId };
+}
+
+const sharedMeta = ({ correlationId, causationId, traceparent, actor, context }: AskOptions): Partial<MessageMeta> => ({
   ...(correlationId === undefined ? {} : { correlationId }),
   ...(causationId === undefined ? {} : { causationId }),
   ...(traceparent === undefined ? {} : { traceparent }),
   ...(actor === undefined ? {} : { actor }),
+  ...(context === undefined ? {} : { context }),
 });
 
 function toResult(reply: Reply, commandId: string, aggregateId: string): CommandResult {

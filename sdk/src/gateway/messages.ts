@@ -1,14 +1,18 @@
 import type { MessageMeta, PayloadOf, Reply } from '@spool/schemas';
-import type { Aggregate } from '../aggregate/aggregate.js';
+import type { CommandTarget, QueryTarget } from '../messages.js';
 import type { Payloads } from '../payloads.js';
 import type { PositionToken } from '../position/token.js';
 import type { Queries } from '../projection/projection.js';
 
+/** Exactly this one; `none` (or 0): it must not exist; `exists`: it must; `any`: whatever it is. */
+export type ExpectedVersion = number | 'any' | 'none' | 'exists';
+export type Priority = 'high' | 'normal' | 'low';
+
 export interface SendOptions {
   /** The same id is applied at most once; a repetition gets the recorded outcome. @default a fresh UUID */
   readonly commandId?: string;
-  /** The version that the aggregate must have; 0: it must not exist. @default any */
-  readonly expectedVersion?: number;
+  /** The version that the aggregate must have. @default 'any' */
+  readonly expectedVersion?: ExpectedVersion;
   /** How long to wait, in milliseconds; no work is begun after it. @default 10000 */
   readonly timeoutMs?: number;
   readonly correlationId?: string;
@@ -17,8 +21,12 @@ export interface SendOptions {
   readonly traceparent?: string;
   /** Who asked for it. */
   readonly actor?: string;
+  /** See `ContextOptions`. @default 'default' */
+  readonly context?: string;
+  /** Of a command to a service: urgent work overtakes, and leaves the rest its share. @default 'normal' */
+  readonly priority?: Priority;
 }
-export interface AskOptions extends Omit<SendOptions, 'commandId' | 'expectedVersion'> {
+export interface AskOptions extends Omit<SendOptions, 'commandId' | 'expectedVersion' | 'priority'> {
   /** The answer reflects at least this position. */
   readonly after?: PositionToken;
 }
@@ -41,25 +49,26 @@ export interface Answer<View = unknown> {
 
 export interface CommandGateway {
   /**
-   * Sends a command to an aggregate of this program's knowledge, typed.
+   * Sends a command to an aggregate or a service of this program's knowledge, typed.
+   * @param id of the aggregate; of a service, the lock under which it works, or null for none.
    * @throws SpoolError INVALID_PAYLOAD, REJECTED, VERSION_CONFLICT (fact `actualVersion`), EXPIRED, INDETERMINATE, OVERLOADED.
    */
   send<C extends Payloads, K extends keyof C & string>(
-    aggregate: Aggregate<string, C>,
+    target: CommandTarget<string, C>,
     type: K,
-    aggregateId: string,
+    id: string | null,
     payload: PayloadOf<C[K]>,
     options?: SendOptions,
   ): Promise<CommandResult>;
   /** Sends a command by its type, as the registry knows it, with a plain JSON payload. @throws also UNKNOWN_COMMAND. */
-  sendJson(type: string, aggregateId: string, payload: unknown, options?: SendOptions): Promise<CommandResult>;
+  sendJson(type: string, id: string | null, payload: unknown, options?: SendOptions): Promise<CommandResult>;
   /** As `sendJson`, but resolves with the command id as soon as the command is in the log. */
-  postJson(type: string, aggregateId: string, payload: unknown, options?: SendOptions): Promise<string>;
+  postJson(type: string, id: string | null, payload: unknown, options?: SendOptions): Promise<string>;
 }
 export interface QueryGateway {
   /** Asks a query of this program's knowledge, typed. @throws SpoolError INVALID_PAYLOAD, NOT_FOUND, EXPIRED, INDETERMINATE, OVERLOADED. */
   ask<Q extends Queries, K extends keyof Q & string>(
-    projection: { readonly name: string; readonly queries: Q },
+    projection: QueryTarget<string, Q>,
     type: K,
     request: PayloadOf<Q[K]['request']>,
     options?: AskOptions,

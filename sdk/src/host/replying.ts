@@ -1,44 +1,61 @@
-import { ReplySchema, SpoolError, toSpoolError, type Encoder, type ReadMeta, type Reply } from '@spool/schemas';
-import type { Instance } from '@spool/streams';
+import { messageHeaders, ReplySchema, SpoolError, toSpoolError, type Encoder, type ReadMeta, type Reply } from '@spool/schemas';
+import type { Instance, ProducerRecord } from '@spool/streams';
 
-/** Sends replies to where the requests say. A reply that cannot be sent leaves its caller with an indeterminate answer, which a retry resolves. */
+/** What a host says to a request; the rest is blank. */
+export type Answered = Partial<Reply> & Pick<Reply, 'outcome'>;
+
+/** Sends replies to where the requests say. */
 export interface ReplySender {
-  send(meta: ReadMeta, reply: Partial<Reply> & Pick<Reply, 'outcome'>): void;
+  /** After the commit. A reply that cannot be sent leaves its caller with an indeterminate answer, which a retry resolves. */
+  send(meta: ReadMeta, reply: Answered): void;
+  /** Makes `record` ready for a topic; undefined when it is. */
+  prepare(topic: string): Promise<void> | undefined;
+  /** The reply as a record for the transaction of what it tells of, to one who asked with a `replyKey`. */
+  record(meta: ReadMeta, reply: Answered): ProducerRecord;
 }
 
 const blank: Omit<Reply, 'outcome'> = { version: null, events: [], position: '', view: null, problem: null };
 
 export function createReplySender(instance: Instance): ReplySender {
-  const encoders = new Map<string, Promise<Encoder<Reply>>>();
+  const encoders = new Map<string, Promise<void>>();
   const ready = new Map<string, Encoder<Reply>>();
-  const give = (meta: ReadMeta, encoder: Encoder<Reply>, reply: Reply): void => {
-    const { topic, partition } = meta.replyTo!;
-    instance.producer.send({ topic, partition, key: meta.id!, value: encoder.encode(reply) }).catch((error: unknown) => {
-      instance.log('warn', 'a reply was not sent', { topic, partition, error: String(error) });
-    });
+  const prepare = (topic: string): Promise<void> | undefined => {
+    if (ready.has(topic)) return undefined;
+    let pending = encoders.get(topic);
+    if (pending === undefined) {
+      pending = instance.codec.encoder(topic, ReplySchema).then((encoder) => void ready.set(topic, encoder));
+      pending.catch(() => encoders.delete(topic));
+      encoders.set(topic, pending);
+    }
+    return pending;
   };
+  const encode = (topic: string, reply: Answered): Buffer => ready.get(topic)!.encode({ ...blank, ...reply });
   return {
-    send(meta, partial) {
+    prepare,
+    send(meta, reply) {
       if (meta.replyTo === undefined || meta.id === undefined) return;
-      const reply: Reply = { ...blank, ...partial };
-      const { topic } = meta.replyTo;
-      const known = ready.get(topic);
-      if (known !== undefined) {
-        give(meta, known, reply);
-        return;
-      }
-      let pending = encoders.get(topic);
-      if (pending === undefined) encoders.set(topic, (pending = instance.codec.encoder(topic, ReplySchema)));
-      pending.then(
-        (encoder) => {
-          ready.set(topic, encoder);
-          give(meta, encoder, reply);
-        },
-        (error: unknown) => {
-          encoders.delete(topic);
-          instance.log('warn', 'a reply was not sent', { topic, error: String(error) });
-        },
-      );
+      const { topic, partition } = meta.replyTo;
+      const key = meta.id;
+      const failed = (error: unknown): void => instance.log('warn', 'a reply was not sent', { topic, partition, error: String(error) });
+      const give = (): void => void instance.producer.send({ topic, partition, key, value: encode(topic, reply) }).catch(failed);
+      const pending = prepare(topic);
+      if (pending === undefined) give();
+      else pending.then(give, failed);
+    },
+    record(meta, reply) {
+      const { topic, partition } = meta.replyTo!;
+      const headers = messageHeaders({
+        id: `${meta.id!}/reply`,
+        type: ReplySchema.fullName,
+        source: instance.bundle,
+        time: instance.now(),
+        correlationId: meta.correlationId,
+        causationId: meta.id,
+        commandId: meta.id,
+        traceparent: meta.traceparent,
+        context: meta.context,
+      });
+      return { topic, partition, key: meta.replyKey!, value: encode(topic, reply), headers };
     },
   };
 }

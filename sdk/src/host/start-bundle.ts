@@ -3,7 +3,7 @@ import { openInstance, type Instance, type Kafka, type Log, type TopicCatalogue 
 import { aggregateHost } from '../aggregate/host.js';
 import { hostFold } from '../aggregate/fold.js';
 import type { Bundle, Component } from '../bundle/bundle.js';
-import { describe } from '../bundle/descriptor.js';
+import { describe } from '../bundle/describe.js';
 import { createGateway } from '../gateway/gateway.js';
 import type { Gateway } from '../gateway/messages.js';
 import { openInstances, type Instances } from '../cluster/instances.js';
@@ -13,6 +13,7 @@ import { hostProjection } from '../projection/host.js';
 import { hostProjector, type ProjectorHost } from '../projector/host.js';
 import { openRegistry, type Registry } from '../registry/registry.js';
 import { openAnnouncements } from './announcements.js';
+import type { Hosting } from './hosting.js';
 import { createReplySender } from './replying.js';
 
 export interface BundleConfig {
@@ -29,7 +30,10 @@ export interface BundleConfig {
   readonly outcomeRetentionMs?: number;
   /** Requests of its own gateway in flight; more are refused with OVERLOADED. @default 2048 */
   readonly maxInFlight?: number;
-  /** See `AggregateHostOptions.transactions`. @default 'instance' */
+  /**
+   * `instance`: one transaction for all partitions of this instance, ownership by claims in the log. `partition`: one transaction and one
+   * transactional id for each partition, which costs more under load. @default 'instance'
+   */
   readonly transactions?: 'instance' | 'partition';
 }
 
@@ -46,6 +50,7 @@ export interface RunningBundle extends AsyncDisposable {
   close(): Promise<void>;
 }
 
+const day = 24 * 60 * 60 * 1000;
 /** How long a bundle waits for a reply slot of its own before it shares one, in milliseconds. */
 const leaseWithinMs = 5000;
 
@@ -87,22 +92,22 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
   const stop = new AbortController();
   try {
     // 3. Its processors: read models before the projections that answer from them.
-    const replies = createReplySender(instance);
-    const settings = {
-      ...(config.outcomeRetentionMs === undefined ? {} : { outcomeRetentionMs: config.outcomeRetentionMs }),
-      ...(config.transactions === undefined ? {} : { transactions: config.transactions }),
+    const hosting: Hosting = {
+      bundle,
+      instance,
+      replies: createReplySender(instance),
+      outcomeRetentionMs: config.outcomeRetentionMs ?? day,
+      transactions: config.transactions ?? 'instance',
     };
     for (const aggregate of of('aggregate')) {
-      const host = aggregateHost({ instance, bundle: id, aggregate, replies, ...settings });
+      const host = aggregateHost(hosting, aggregate);
       await instance.kafka.admin.ensureTopics([topics.deadLetters(host.consumer)]);
       await instance.run(host);
-      await hostFold(instance, id, aggregate, replies);
+      await hostFold(hosting, aggregate);
     }
     const models = new Map<string, ProjectorHost>();
-    for (const projector of of('projector')) models.set(projector.name, await hostProjector(instance, id, projector));
-    for (const projection of of('projection')) {
-      await hostProjection(instance, id, projection, models.get(projection.reads.name)!.model, replies);
-    }
+    for (const projector of of('projector')) models.set(projector.name, await hostProjector(hosting, projector));
+    for (const projection of of('projection')) await hostProjection(hosting, projection, models.get(projection.reads.name)!.model);
     // 4. Its gateway, its announcement, its invokers.
     const onError = (error: unknown): void => log('warn', 'a record of the platform was passed over', { error: String(error) });
     const registry = await openRegistry({ kafka, codec, topics, onError });

@@ -3,6 +3,7 @@ import { readMeta, SpoolError, toSpoolError, type Decoder, type Encoder, type Re
 import { offsetWork, type ConsumedRecord, type Instance, type ReadonlyTable, type RunningProcessor } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
 import { afterHeader } from '../gateway/gateway.js';
+import type { Hosting } from '../host/hosting.js';
 import { expired, expiry, problemOf, type ReplySender } from '../host/replying.js';
 import { emitSpan } from '../host/spans.js';
 import { fromToken, toToken } from '../position/token.js';
@@ -91,13 +92,8 @@ async function answerOne(options: QueryHostOptions, record: ConsumedRecord): Pro
   });
 }
 
-export async function hostProjection(
-  instance: Instance,
-  bundle: string,
-  projection: Projection,
-  model: ReadModel,
-  replies: ReplySender,
-): Promise<RunningProcessor> {
+export async function hostProjection(hosting: Hosting, projection: Projection, model: ReadModel): Promise<RunningProcessor> {
+  const { instance, bundle, replies } = hosting;
   const topic = instance.topics.queries(projection.name).name;
   const handlers = new Map<string, QueryHandler>();
   const tables = Object.fromEntries(projection.reads.tables.map((name) => [name, readonlyTable(model, name)]));
@@ -109,7 +105,7 @@ export async function hostProjection(
       answer: (asked) => answer(asked, tables as never),
     });
   }
-  const consumer = consumerId(bundle, projection.name, 1);
+  const consumer = consumerId(bundle.id, projection.name, 1);
   return hostQueries({ instance, component: projection.name, componentKind: 'projection', consumer, topic, replies, handlers, model });
 }
 

@@ -11,6 +11,7 @@ import {
 import { SpoolError } from '@spool/schemas';
 import { eventReader, type ReadEvent } from '../aggregate/evolving.js';
 import { consumerId } from '../bundle/descriptor.js';
+import type { Hosting } from '../host/hosting.js';
 import { emitSpan } from '../host/spans.js';
 import { reached } from '../position/token.js';
 import type { EventContext, Projector } from './projector.js';
@@ -30,8 +31,9 @@ export interface ProjectorHost {
 }
 
 /** Runs a projector: every instance reads all partitions and holds the whole read model in a store of its own. */
-export async function hostProjector(instance: Instance, bundle: string, projector: Projector): Promise<ProjectorHost> {
-  const consumer = consumerId(bundle, projector.name, projector.version);
+export async function hostProjector(hosting: Hosting, projector: Projector): Promise<ProjectorHost> {
+  const { instance } = hosting;
+  const consumer = consumerId(hosting.bundle.id, projector.name, projector.version);
   const events = instance.topics.events(projector.of.name).name;
   await instance.kafka.admin.ensureTopics([instance.topics.deadLetters(consumer)]);
   let store: Store | undefined;

@@ -35,6 +35,10 @@ export function topicCatalogue({ namespace = '', partitions = 3 }: TopicOptions 
     events: (aggregate: string) => forEver(`evt.${aggregate}`),
     /** Snapshots, outcomes and task checkpoints of an aggregate. */
     snapshots: (aggregate: string) => compacted(`snap.${aggregate}`),
+    /** Service commands, by lock id or else by their own id. */
+    service: (service: string, lane: 'high' | 'normal' | 'low') => deleted(`svc.${service}.${lane}`, 7 * day),
+    /** What a saga has to react to, by the id of its instance. */
+    saga: (saga: string) => deleted(`saga.${saga}`, 7 * day),
     /** Queries to a projection, answered by any of its instances. */
     queries: (projection: string) => deleted(`qry.${projection}`, 5 * minute),
     /** Requests for rows of a processor's stores; partition i is answered by the owner of task i. */

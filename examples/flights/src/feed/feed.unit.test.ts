@@ -47,7 +47,7 @@ function fakeLog(fault: Fault = () => ({})) {
     return { status, commandId, aggregateId, version: flights.get(aggregateId)!.version, events: [], position: '' };
   };
   log.gateway = {
-    send: (_, type, aggregateId, payload, options) => send(type, aggregateId, payload, options),
+    send: (_, type, aggregateId, payload, options) => send(type, aggregateId!, payload, options),
   } as CommandGateway;
   return log;
 }

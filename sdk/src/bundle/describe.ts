@@ -1,0 +1,98 @@
+import { SpoolError, type AvroSchema, type RecordSchema } from '@spool/schemas';
+import type { TopicCatalogue } from '@spool/streams';
+import type { Bundle, Component } from './bundle.js';
+import { bundleDescriptor, consumerId, type BundleDescriptor, type ComponentDescriptor, type PayloadDescriptor } from './descriptor.js';
+
+/** What the bundle is made of, derived from its components. @throws SpoolError INVALID_CONFIG with every problem found. */
+export function describe(bundle: Bundle, topics: TopicCatalogue): BundleDescriptor {
+  const parts = bundle.components.map((component) => describeComponent(bundle, component, topics));
+  const result = bundleDescriptor.safeParse({
+    id: bundle.id,
+    version: bundle.version,
+    description: bundle.description,
+    components: parts.map((part) => part.component),
+    payloads: parts.flatMap((part) => part.payloads),
+  });
+  if (!result.success) {
+    const violations = result.error.issues.map(({ path, message }) => ({ pointer: `/${path.join('/')}`, message }));
+    throw new SpoolError('INVALID_CONFIG', `bundle ${bundle.id}: ${violations.map((v) => `${v.pointer} ${v.message}`).join('; ')}`, {
+      violations,
+    });
+  }
+  const twice = repeated([
+    ...result.data.payloads.map(({ type }) => type),
+    ...result.data.components.map((component) => `component ${component.name}`),
+  ]);
+  if (twice.length > 0) throw new SpoolError('INVALID_CONFIG', `bundle ${bundle.id} declares twice: ${twice.join(', ')}`);
+  return result.data;
+}
+
+interface Part {
+  readonly component: ComponentDescriptor;
+  readonly payloads: readonly PayloadDescriptor[];
+}
+
+function describeComponent(bundle: Bundle, component: Component, topics: TopicCatalogue): Part {
+  const { name: componentName, kind, description } = component;
+  const base = { name: componentName, kind, description, sends: [] as string[], replayable: false };
+  const payload = (type: string, kindOf: PayloadDescriptor['kind'], topic: string, { fullName, schema }: RecordSchema<unknown>) => ({
+    type,
+    kind: kindOf,
+    component: componentName,
+    topic,
+    schemaName: fullName,
+    schema: schema as AvroSchema,
+  });
+  switch (component.kind) {
+    case 'aggregate': {
+      const commands = topics.commands(componentName).name;
+      const events = topics.events(componentName).name;
+      return {
+        component: {
+          ...base,
+          handles: Object.keys(component.commands),
+          sends: Object.keys(component.events),
+          consumer: consumerId(bundle.id, componentName, 1),
+          sources: [commands],
+        },
+        payloads: [
+          ...Object.entries(component.commands).map(([type, schema]) => payload(type, 'command', commands, schema)),
+          ...Object.entries(component.events).map(([type, schema]) => payload(type, 'event', events, schema)),
+        ],
+      };
+    }
+    case 'projector':
+      return {
+        component: {
+          ...base,
+          handles: Object.keys(component.handlers),
+          consumer: consumerId(bundle.id, componentName, component.version),
+          sources: [topics.events(component.of.name).name],
+          replayable: true,
+        },
+        payloads: [],
+      };
+    case 'projection': {
+      const topic = topics.queries(componentName).name;
+      return {
+        component: {
+          ...base,
+          handles: Object.keys(component.queries),
+          consumer: consumerId(bundle.id, componentName, 1),
+          sources: [topic],
+        },
+        payloads: Object.entries(component.queries).flatMap(([type, { request, view }]) => [
+          { ...payload(type, 'query', topic, request), view: `${type}View` },
+          payload(`${type}View`, 'view', topic, view),
+        ]),
+      };
+    }
+    case 'invoker':
+      return { component: { ...base, handles: [], sends: [...component.sends] }, payloads: [] };
+  }
+}
+
+function repeated(names: readonly string[]): string[] {
+  const seen = new Set<string>();
+  return names.filter((each) => seen.size === seen.add(each).size);
+}

@@ -1,0 +1,19 @@
+import type { Instance } from '@spool/streams';
+import type { Bundle } from '../bundle/bundle.js';
+import { intercept, type Intercepted } from '../interceptor/interceptor.js';
+import type { ReplySender } from './replying.js';
+
+/** What the host of a component works with. */
+export interface Hosting {
+  readonly bundle: Bundle;
+  readonly instance: Instance;
+  readonly replies: ReplySender;
+  /** How long outcomes are kept for repeated commands, in milliseconds. */
+  readonly outcomeRetentionMs: number;
+  /** See `BundleConfig.transactions`. */
+  readonly transactions: 'instance' | 'partition';
+}
+
+/** Runs a handler within the interceptors of the bundle. */
+export const handled = <T>({ bundle }: Hosting, message: Omit<Intercepted, 'bundle'>, work: () => T | Promise<T>): T | Promise<T> =>
+  intercept(bundle.interceptors, () => ({ ...message, bundle: bundle.id }), message.kind, work);

@@ -1,0 +1,61 @@
+import type { PayloadOf } from '@spool/schemas';
+import type { CommandResult, Answer, AskOptions, SendOptions } from './gateway/messages.js';
+import type { Payloads } from './payloads.js';
+import type { Queries } from './projection/projection.js';
+
+/** Whoever takes commands. */
+export interface CommandTarget<Name extends string = string, Commands extends Payloads = Payloads> {
+  readonly kind: 'aggregate' | 'service';
+  readonly name: Name;
+  readonly commands: Commands;
+}
+/** Whoever gives events. */
+export interface EventSource<Name extends string = string, Events extends Payloads = Payloads> {
+  readonly kind: 'aggregate' | 'service';
+  readonly name: Name;
+  readonly events: Events;
+}
+/** Whoever answers queries. */
+export interface QueryTarget<Name extends string = string, Q extends Queries = Queries> {
+  readonly name: Name;
+  readonly queries: Q;
+}
+
+/** Some of the commands of a target: what a component declares that it sends, and all that it may send. */
+export function only<Name extends string, C extends Payloads, const K extends keyof C & string>(
+  { kind, name, commands }: CommandTarget<Name, C>,
+  ...types: readonly K[]
+): CommandTarget<Name, Pick<C, K>> {
+  return { kind, name, commands: Object.fromEntries(types.map((type) => [type, commands[type]])) as unknown as Pick<C, K> };
+}
+
+/** The target of that name among those that may be sent to. */
+export type TargetNamed<Targets extends { readonly name: string }, Name extends string> = Extract<Targets, { readonly name: Name }>;
+/** The events of several sources, by type. */
+export type EventsOf<Sources extends EventSource> = UnionToIntersection<Sources extends unknown ? Sources['events'] : never> & Payloads;
+type UnionToIntersection<U> = (U extends unknown ? (each: U) => void : never) extends (all: infer I) => void ? I : never;
+
+/** Sends what a component has declared, and nothing else. */
+export interface CommandSender<Targets extends CommandTarget> {
+  /**
+   * @param id of the aggregate; of a service, the lock under which it works, or null for none.
+   * @throws SpoolError INVALID_PAYLOAD, REJECTED, VERSION_CONFLICT (fact `actualVersion`), EXPIRED, INDETERMINATE, OVERLOADED.
+   */
+  send<Name extends Targets['name'], K extends keyof TargetNamed<Targets, Name>['commands'] & string>(
+    target: { readonly name: Name },
+    type: K,
+    id: string | null,
+    payload: PayloadOf<TargetNamed<Targets, Name>['commands'][K]>,
+    options?: SendOptions,
+  ): Promise<CommandResult>;
+}
+/** Asks what a component has declared, and nothing else. */
+export interface QueryAsker<Targets extends QueryTarget> {
+  /** @throws SpoolError INVALID_PAYLOAD, NOT_FOUND, EXPIRED, INDETERMINATE, OVERLOADED. */
+  ask<Name extends Targets['name'], K extends keyof TargetNamed<Targets, Name>['queries'] & string>(
+    target: { readonly name: Name },
+    type: K,
+    request: PayloadOf<TargetNamed<Targets, Name>['queries'][K]['request']>,
+    options?: AskOptions,
+  ): Promise<Answer<PayloadOf<TargetNamed<Targets, Name>['queries'][K]['view']>>>;
+}
