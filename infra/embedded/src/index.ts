@@ -3,6 +3,7 @@ export { startKafka, type EmbeddedKafka, type KafkaOptions } from './kafka/start
 export { kafkaJars, mavenJars } from './kafka/jars.js';
 export { runKafkaTool } from './kafka/java.js';
 export type { KafkaUser } from './kafka/properties.js';
+export { startPostgres, type EmbeddedPostgres, type PostgresOptions } from './postgres/start.js';
 export { superviseChild, type ChildSpec, type ChildState, type RestartPolicy, type SupervisedChild } from './supervisor/supervise.js';
 export { assertPortsFree, freePorts, type WantedPort } from './supervisor/ports.js';
 export { testKafka } from './testing/broker.js';

@@ -14,7 +14,9 @@ export interface Command {
   readonly logFile: string;
   /** Opens Node's message channel to the child, over which it says `'ready'` or `{ type: 'ready' }`. @default false */
   readonly ipc?: boolean;
-  /** How long the child may take after SIGTERM before it gets SIGKILL, in milliseconds. @default 15000 */
+  /** Asks it to stop in order. @default 'SIGTERM' */
+  readonly stopSignal?: NodeJS.Signals;
+  /** How long the child may take after `stopSignal` before it gets SIGKILL, in milliseconds. @default 15000 */
   readonly stopTimeoutMs?: number;
 }
 
@@ -35,7 +37,7 @@ export interface RunningProcess {
   readonly saidReady: Promise<void>;
   /** Sends a signal to the child alone; nothing happens when it has exited. */
   signal(signal: NodeJS.Signals): void;
-  /** SIGTERM, then SIGKILL to its whole group after `stopTimeoutMs`. Resolves when it has exited. */
+  /** `stopSignal`, then SIGKILL to its whole group after `stopTimeoutMs`. Resolves when it has exited. */
   stop(): Promise<Exit>;
 }
 
@@ -83,7 +85,7 @@ export function startProcess(command: Command): RunningProcess {
     }),
     signal: (signal) => void child.kill(signal),
     stop: async () => {
-      child.kill('SIGTERM');
+      child.kill(command.stopSignal ?? 'SIGTERM');
       const timer = setTimeout(() => {
         killGroup(child.pid);
       }, stopTimeoutMs);
