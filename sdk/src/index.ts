@@ -14,6 +14,7 @@ export {
 } from './aggregate/aggregate.js';
 export { foldQuery } from './aggregate/fold.js';
 export { takeSnapshot } from './aggregate/host.js';
+export { snapshotPrefix } from './aggregate/rows.js';
 export { bundle, type Bundle, type BundleOptions, type Component } from './bundle/bundle.js';
 export {
   bundleDescriptor,

@@ -3,10 +3,14 @@ import type { RecordSchema } from '../avro/schema.js';
 
 /** The state that a fold gave. */
 export interface FoldReply {
-  /** State as JSON; null when the aggregate was deleted or has no events. */
+  /** State as JSON; null when the state to begin with is of another version of the code. */
   readonly state: string | null;
   /** Version of the state. */
   readonly version: number;
+  /** Version of the code that folded. */
+  readonly codeVersion: string;
+  /** Types of the events that end the aggregate. */
+  readonly deletes: readonly string[];
 }
 
 export const FoldReplySchema: RecordSchema<FoldReply> = {
@@ -23,13 +27,28 @@ export const FoldReplySchema: RecordSchema<FoldReply> = {
           "null",
           "string"
         ],
-        "doc": "State as JSON; null when the aggregate was deleted or has no events.",
+        "doc": "State as JSON; null when the state to begin with is of another version of the code.",
         "default": null
       },
       {
         "name": "version",
         "type": "long",
         "doc": "Version of the state."
+      },
+      {
+        "name": "codeVersion",
+        "type": "string",
+        "doc": "Version of the code that folded.",
+        "default": ""
+      },
+      {
+        "name": "deletes",
+        "type": {
+          "type": "array",
+          "items": "string"
+        },
+        "doc": "Types of the events that end the aggregate.",
+        "default": []
       }
     ]
   },

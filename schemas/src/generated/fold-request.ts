@@ -25,6 +25,8 @@ export interface FoldRequest {
   readonly state: string | null;
   /** Version of the state to begin with; 0 for the initial state. */
   readonly version: number;
+  /** Version of the code that folded the state to begin with; another one folds nothing and says which it is. */
+  readonly codeVersion: string;
   /** Events to fold, in the order of their versions. */
   readonly events: readonly FoldEvent[];
 }
@@ -60,6 +62,12 @@ export const FoldRequestSchema: RecordSchema<FoldRequest> = {
         "name": "version",
         "type": "long",
         "doc": "Version of the state to begin with; 0 for the initial state."
+      },
+      {
+        "name": "codeVersion",
+        "type": "string",
+        "doc": "Version of the code that folded the state to begin with; another one folds nothing and says which it is.",
+        "default": ""
       },
       {
         "name": "events",

@@ -5,7 +5,10 @@ import type { Hosting } from '../host/hosting.js';
 import { hostQueries, type QueryHandler } from '../projection/host.js';
 import type { Aggregate } from './aggregate.js';
 
-/** The query that every aggregate answers: its `evolve` over events that the caller brings. It makes time travel possible without an owner. */
+/**
+ * The query that every aggregate answers: its `evolve` over events that the caller brings. It makes time travel possible without an owner. A state
+ * that another version of the code has folded is not taken: the answer is then without one.
+ */
 export const foldQuery = 'spool.Fold';
 
 /** Answers `spool.Fold` on the aggregate's query topic. */
@@ -30,6 +33,9 @@ export async function hostFold(hosting: Hosting, aggregate: Aggregate): Promise<
 
 async function foldEvents({ codec }: Instance, aggregate: Aggregate, request: FoldRequest): Promise<FoldReply> {
   const { aggregateId } = request;
+  const { codeVersion } = aggregate;
+  const deletes = [...aggregate.deletes];
+  if (request.state !== null && request.codeVersion !== codeVersion) return { state: null, version: 0, codeVersion, deletes };
   let state: unknown = request.state === null ? aggregate.initial() : (JSON.parse(request.state) as unknown);
   let { version } = request;
   for (const event of request.events) {
@@ -41,5 +47,5 @@ async function foldEvents({ codec }: Instance, aggregate: Aggregate, request: Fo
     if (schema === undefined) continue;
     state = aggregate.evolve(event.type, state, await codec.decoder(schema).decode(event.payload), { aggregateId, version, at: event.at });
   }
-  return { state: JSON.stringify(state), version };
+  return { state: JSON.stringify(state), version, codeVersion, deletes };
 }

@@ -1,9 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { FoldReplySchema, FoldRequestSchema, SpoolError, type FoldRequest } from '@spool/schemas';
-import { foldQuery, fromToken, reached, refusal, type Gateway, type Registry } from '@spool/sdk';
-import type { Instance, Offset } from '@spool/streams';
-import { startIndexer, type AggregateIndex } from './indexer.js';
-import { rowKey, streamsTable, versionOf, type IndexRow } from './index-rows.js';
+import { SpoolError } from '@spool/schemas';
+import { fromToken, refusal, takeSnapshot, type Gateway, type Registry } from '@spool/sdk';
+import { splitPartitionKey, type Instance } from '@spool/streams';
+import { differences, type Change } from './differences.js';
+import { maxVersion } from './index-rows.js';
+import { sourceKinds, startIndexer, type EventIndex, type EventSource, type SourceKind } from './indexer.js';
+import { foldAsker, stateAt } from './states.js';
+import { lastVersion, rowsOf, untilReached, versionAt } from './streams.js';
 
 export interface StoredEvent {
   readonly id: string;
@@ -19,23 +22,38 @@ export interface StoredEvent {
   readonly commandId: string | undefined;
   readonly actor: string | undefined;
 }
+/** When an aggregate is looked at: at a version, at a time (milliseconds since the epoch), or now. */
+export interface Moment {
+  readonly version?: number | undefined;
+  readonly at?: number | undefined;
+}
 export interface AggregateState {
   readonly version: number;
-  /** When the last event of this version was decided, in milliseconds since the epoch. */
+  /** When the last event of this version was decided, in milliseconds since the epoch; 0 before the first. */
   readonly at: number;
+  /** Its last event ended it. */
+  readonly deleted: boolean;
   readonly state: unknown;
 }
+export interface Difference {
+  readonly from: AggregateState;
+  readonly to: AggregateState;
+  readonly changes: readonly Change[];
+}
 
-export interface EventsRequest {
+/** Of an aggregate, a service or a saga: whatever writes events. */
+export interface StreamRequest {
   readonly aggregateType: string;
   readonly aggregateId: string;
+  /** Reads at least up to this position; without it, up to the end of the log at the call. */
+  readonly after?: string | undefined;
+  readonly deadline: number;
+}
+export interface EventsRequest extends StreamRequest {
   /** The first version to give (the last one when backwards). @default the first (the last) */
   readonly from?: number | undefined;
   readonly backwards?: boolean;
   readonly limit: number;
-  /** Reads at least up to this position; without it, up to the end of the log at the call. */
-  readonly after?: string | undefined;
-  readonly deadline: number;
 }
 
 export interface EventStore extends AsyncDisposable {
@@ -43,116 +61,117 @@ export interface EventStore extends AsyncDisposable {
   version(aggregateType: string, aggregateId: string, deadline: number): Promise<number>;
   /** The events of one aggregate. @throws SpoolError UNKNOWN_AGGREGATE, EXPIRED */
   events(request: EventsRequest): Promise<readonly StoredEvent[]>;
-  /** The state at a version, or at a time (milliseconds since the epoch), or now. @throws SpoolError UNKNOWN_AGGREGATE, EXPIRED */
-  state(request: {
-    readonly aggregateType: string;
-    readonly aggregateId: string;
-    readonly version?: number | undefined;
-    readonly at?: number | undefined;
-    readonly after?: string | undefined;
-    readonly deadline: number;
-  }): Promise<AggregateState>;
+  /** The state at a moment. @throws SpoolError UNKNOWN_AGGREGATE, INVALID_REQUEST for what is no aggregate, EXPIRED, INDETERMINATE */
+  state(request: StreamRequest & Moment): Promise<AggregateState>;
+  /** What lies between two moments; version 0 is the state before the first event. @throws as `state` */
+  difference(request: StreamRequest & { readonly from: Moment; readonly to: Moment }): Promise<Difference>;
+  /** Has the owner of the aggregate take a snapshot. @returns its version. @throws SpoolError UNKNOWN_AGGREGATE, INVALID_REQUEST, EXPIRED, INDETERMINATE */
+  snapshot(aggregateType: string, aggregateId: string, asked: { readonly deadline: number; readonly actor: string }): Promise<number>;
   close(): Promise<void>;
 }
 
 export interface EventStoreOptions {
   readonly instance: Instance;
-  readonly registry: Registry;
-  readonly gateway: Gateway;
+  readonly registry: Pick<Registry, 'components' | 'component' | 'onChange'>;
+  readonly gateway: Pick<Gateway, 'request'>;
 }
 
-/** Events in one request to fold: a request stays well below what Kafka takes. */
-const foldEvents = 500;
-const foldBytes = 400_000;
-
-/** Indexes the events of every aggregate in the registry, as they appear. */
+/** Indexes the events of every aggregate, service and saga in the registry, as they appear. */
 export function openEventStore({ instance, registry, gateway }: EventStoreOptions): EventStore {
-  const indexes = new Map<string, Promise<AggregateIndex>>();
-  const follow = (): void => {
-    for (const { kind, name } of registry.components()) {
-      if (kind !== 'aggregate' || indexes.has(name)) continue;
-      const index = startIndexer(instance, name);
-      indexes.set(name, index);
-      index.catch((error: unknown) => {
-        indexes.delete(name);
-        instance.log('error', 'an aggregate cannot be indexed', { aggregate: name, error: String(error) });
-      });
-    }
+  const indexes = new Map<string, Promise<EventIndex | undefined>>();
+  const ask = foldAsker(instance, gateway);
+  const follow = (source: EventSource): Promise<EventIndex | undefined> => {
+    const known = indexes.get(source.name);
+    if (known !== undefined) return known;
+    const index = startIndexer(instance, source);
+    indexes.set(source.name, index);
+    index.then(
+      (started) => started ?? indexes.delete(source.name),
+      (error: unknown) => {
+        indexes.delete(source.name);
+        instance.log('error', 'events cannot be indexed', { source: source.name, error: String(error) });
+      },
+    );
+    return index;
   };
-  const unfollow = registry.onChange(follow);
-  follow();
+  const followAll = (): void => {
+    // What cannot be indexed now is tried again when it is asked for, or when the registry changes.
+    for (const component of registry.components()) if (isSource(component)) follow(component).catch(() => undefined);
+  };
+  const unfollow = registry.onChange(followAll);
+  followAll();
 
-  const indexOf = async (aggregateType: string): Promise<AggregateIndex> => {
-    const index = indexes.get(aggregateType);
-    if (index === undefined) throw new SpoolError('UNKNOWN_AGGREGATE', `no bundle has an aggregate ${aggregateType}`);
+  const indexOf = async (name: string): Promise<EventIndex> => {
+    const component = registry.component(name);
+    const index = component === undefined || !isSource(component) ? await indexes.get(name) : await follow(component);
+    if (index === undefined)
+      throw new SpoolError('UNKNOWN_AGGREGATE', `no bundle has an aggregate, a service or a saga ${name} with events`);
     return index;
   };
   /** The index, up to `after` or else to what stands in the log now: whoever has written something reads it. */
-  const current = async (aggregateType: string, after: string | undefined, deadline: number): Promise<AggregateIndex> => {
+  const current = async ({ aggregateType, after, deadline }: Omit<StreamRequest, 'aggregateId'>): Promise<EventIndex> => {
     const index = await indexOf(aggregateType);
     const wanted =
       after === undefined
-        ? new Map((await instance.kafka.admin.offsets(index.topic)).map(({ partition, latest }) => [`${index.topic}-${partition}`, latest]))
-        : fromToken(after);
-    await untilReached(index, wanted, deadline - instance.now());
+        ? (await instance.kafka.admin.offsets(index.topic)).map(({ partition, latest }) => [`${index.topic}-${partition}`, latest] as const)
+        : // A position may tell of other topics too.
+          [...fromToken(after)].filter(([key]) => splitPartitionKey(key).topic === index.topic);
+    await untilReached(index, new Map(wanted), deadline - instance.now());
     return index;
   };
-  const rowsOf = (index: AggregateIndex, id: string, range: { from: number; to: number; reverse: boolean; limit: number }) =>
-    [...index.store.range(streamsTable, { ...range, from: rowKey(id, range.from), to: rowKey(id, range.to) })].map(
-      ([key, row]) => [versionOf(key), row as IndexRow] as const,
-    );
-
-  const fold = async (request: FoldRequest, deadline: number) => {
-    const topic = instance.topics.queries(request.aggregateType).name;
-    const encoder = await instance.codec.encoder(topic, FoldRequestSchema);
-    const timeoutMs = Math.max(1, deadline - instance.now());
-    const reply = await gateway.request({ topic, key: null, type: foldQuery, id: randomUUID(), value: encoder.encode(request), timeoutMs });
-    if (reply.view === null) throw refusal(reply);
-    return instance.codec.decoder(FoldReplySchema).decode(reply.view);
+  const stateIn = async (index: EventIndex, { aggregateId, deadline }: StreamRequest, moment: Moment): Promise<AggregateState> => {
+    const { name, kind } = index.source;
+    if (kind !== 'aggregate') {
+      throw new SpoolError('INVALID_REQUEST', `${name} is a ${kind}: it has events, and no state that they are folded into`);
+    }
+    const last = lastVersion(index, aggregateId);
+    if (last === 0) throw unknownAggregate(name, aggregateId);
+    const version = moment.version ?? (moment.at === undefined ? last : versionAt(index, aggregateId, moment.at));
+    if (version > last) {
+      throw new SpoolError('UNKNOWN_AGGREGATE', `${name} ${aggregateId} has ${last} versions, there is no version ${version}`);
+    }
+    const [row] = rowsOf(index, aggregateId, { from: version, to: version + 1, reverse: false, limit: 1 });
+    const { state, deleted } = await stateAt(ask, index, aggregateId, version, deadline);
+    return { version, at: row?.[1].at ?? 0, deleted, state: JSON.parse(state) as unknown };
   };
 
   return {
-    async version(aggregateType, aggregateId, deadline) {
-      const index = await current(aggregateType, undefined, deadline);
-      const [last] = rowsOf(index, aggregateId, { from: 0, to: maxVersion, reverse: true, limit: 1 });
-      return last?.[0] ?? 0;
-    },
-    async events({ aggregateType, aggregateId, backwards = false, limit, ...request }) {
-      const index = await current(aggregateType, request.after, request.deadline);
+    version: async (aggregateType, aggregateId, deadline) =>
+      lastVersion(await current({ aggregateType, after: undefined, deadline }), aggregateId),
+    async events({ aggregateId, backwards = false, limit, ...request }) {
+      const index = await current(request);
       const from = backwards ? 0 : (request.from ?? 0);
       const to = backwards && request.from !== undefined ? request.from + 1 : maxVersion;
       const events: StoredEvent[] = [];
-      for (const [version, { payload, ...row }] of rowsOf(index, aggregateId, { from, to, reverse: backwards, limit })) {
+      // At once, before the index goes on.
+      for (const [version, { payload, ...row }] of [...rowsOf(index, aggregateId, { from, to, reverse: backwards, limit })]) {
         events.push({ ...row, version, payload: (await instance.codec.decodeAny(payload)).json() });
       }
-      if (events.length === 0 && request.from === undefined) throw unknownAggregate(aggregateType, aggregateId);
+      if (events.length === 0 && request.from === undefined) throw unknownAggregate(request.aggregateType, aggregateId);
       return events;
     },
-    async state({ aggregateType, aggregateId, version = maxVersion - 1, at: until = Number.POSITIVE_INFINITY, after, deadline }) {
-      const index = await current(aggregateType, after, deadline);
-      let folded: { state: string | null; version: number } = { state: null, version: 0 };
-      let last = 0;
-      for (;;) {
-        const range = { from: folded.version + 1, to: version + 1, reverse: false, limit: foldEvents };
-        const events: FoldRequest['events'][number][] = [];
-        let bytes = 0;
-        for (const [rowVersion, row] of rowsOf(index, aggregateId, range)) {
-          if (row.at > until || (events.length > 0 && bytes + row.payload.length > foldBytes)) break;
-          events.push({ type: row.type, version: rowVersion, payload: row.payload, at: row.at, id: row.id });
-          bytes += row.payload.length;
-          last = row.at;
-        }
-        if (events.length === 0) break;
-        folded = await fold({ aggregateType, aggregateId, ...folded, events }, deadline);
-      }
-      if (folded.version === 0) throw unknownAggregate(aggregateType, aggregateId);
-      if (version !== maxVersion - 1 && folded.version < version) {
-        throw new SpoolError(
-          'UNKNOWN_AGGREGATE',
-          `${aggregateType} ${aggregateId} has ${folded.version} versions, there is no version ${version}`,
-        );
-      }
-      return { version: folded.version, at: last, state: folded.state === null ? null : (JSON.parse(folded.state) as unknown) };
+    async state(request) {
+      const found = await stateIn(await current(request), request, request);
+      if (found.version === 0) throw unknownAggregate(request.aggregateType, request.aggregateId);
+      return found;
+    },
+    async difference(request) {
+      const index = await current(request);
+      const from = await stateIn(index, request, request.from);
+      const to = await stateIn(index, request, request.to);
+      return { from, to, changes: differences(from.state, to.state) };
+    },
+    async snapshot(aggregateType, aggregateId, { deadline, actor }) {
+      const kind = registry.component(aggregateType)?.kind;
+      if (kind === undefined) throw new SpoolError('UNKNOWN_AGGREGATE', `no bundle has an aggregate ${aggregateType}`);
+      if (kind !== 'aggregate') throw new SpoolError('INVALID_REQUEST', `${aggregateType} is a ${kind}: only aggregates have snapshots`);
+      const topic = instance.topics.commands(aggregateType).name;
+      const timeoutMs = Math.max(1, deadline - instance.now());
+      const message = { topic, key: aggregateId, type: takeSnapshot, id: randomUUID(), value: Buffer.alloc(0), timeoutMs, meta: { actor } };
+      const reply = await gateway.request(message);
+      if (reply.outcome !== 'applied') throw refusal(reply);
+      if ((reply.version ?? 0) === 0) throw unknownAggregate(aggregateType, aggregateId);
+      return reply.version!;
     },
     close() {
       unfollow();
@@ -164,25 +183,6 @@ export function openEventStore({ instance, registry, gateway }: EventStoreOption
   };
 }
 
-const maxVersion = 999_999_999_999;
+const isSource = <C extends { readonly kind: string }>(component: C): component is C & { readonly kind: SourceKind } =>
+  (sourceKinds as readonly string[]).includes(component.kind);
 const unknownAggregate = (type: string, id: string): SpoolError => new SpoolError('UNKNOWN_AGGREGATE', `there is no ${type} ${id}`);
-
-function untilReached(index: AggregateIndex, wanted: ReadonlyMap<string, Offset>, leftMs: number): Promise<void> {
-  const there = (): boolean => reached(index.positions, wanted) && [...wanted].every(([key, at]) => at === 0n || index.positions.has(key));
-  if (there()) return Promise.resolve();
-  return new Promise((resolve, reject) => {
-    const stop = index.onCommitted(() => {
-      if (!there()) return;
-      clearTimeout(timer);
-      stop();
-      resolve();
-    });
-    const timer = setTimeout(
-      () => {
-        stop();
-        reject(new SpoolError('EXPIRED', `the index of ${index.topic} did not reach the end of the log in time`));
-      },
-      Math.max(0, leftMs),
-    );
-  });
-}

@@ -1,9 +1,19 @@
-import { readMeta, SpoolError } from '@spool/schemas';
+import { readMeta, SnapshotSchema, SpoolError, type Snapshot } from '@spool/schemas';
+import { snapshotPrefix } from '@spool/sdk';
 import { localWork, type ConsumedRecord, type Instance, type Offset, type RunningProcessor, type Store, type Table } from '@spool/streams';
-import { rowKey, streamsTable, type IndexRow } from './index-rows.js';
+import { rowKey, statesTable, streamsTable, versionOf, type FoldedRow, type IndexRow } from './index-rows.js';
 
-/** The index of one aggregate type. */
-export interface AggregateIndex {
+/** What writes events of its own, in a topic of its own. */
+export const sourceKinds = ['aggregate', 'service', 'saga'] as const;
+export type SourceKind = (typeof sourceKinds)[number];
+export interface EventSource {
+  readonly kind: SourceKind;
+  readonly name: string;
+}
+
+/** The index of one source of events. */
+export interface EventIndex {
+  readonly source: EventSource;
   readonly topic: string;
   readonly store: Store;
   readonly processor: RunningProcessor;
@@ -12,16 +22,23 @@ export interface AggregateIndex {
   onCommitted(listener: () => void): () => void;
 }
 
-/** Keeps aggregate -> versions -> event from the log; every gateway holds it whole. */
-export async function startIndexer(instance: Instance, aggregateType: string): Promise<AggregateIndex> {
-  const consumer = `spool.event-store.${aggregateType}`;
-  const topic = instance.topics.events(aggregateType).name;
-  await instance.kafka.admin.ensureTopics([instance.topics.deadLetters(consumer)]);
+/**
+ * Keeps aggregate -> versions -> event from the log, and of an aggregate the snapshots as they pass; every gateway holds it whole. Undefined while
+ * there is no topic.
+ */
+export async function startIndexer(instance: Instance, source: EventSource): Promise<EventIndex | undefined> {
+  const { kafka, topics } = instance;
+  const consumer = `spool.event-store.${source.name}`;
+  const topic = topics.events(source.name).name;
+  const snapshots = topics.snapshots(source.name).name;
+  if (!(await kafka.admin.listTopics()).includes(topic)) return undefined;
+  await kafka.admin.ensureTopics([topics.deadLetters(consumer)]);
+  const snapshot = instance.codec.decoder(SnapshotSchema);
   const listeners = new Set<() => void>();
   let store: Store | undefined;
   const processor = await instance.run({
     consumer,
-    sources: [topic],
+    sources: source.kind === 'aggregate' ? [topic, snapshots] : [topic],
     assignment: 'all',
     startAt: 'earliest',
     open(task) {
@@ -32,17 +49,25 @@ export async function startIndexer(instance: Instance, aggregateType: string): P
           consumer,
           store: opened,
           deadLetters: instance.producer,
-          deadLetterTopic: instance.topics.deadLetters(consumer).name,
+          deadLetterTopic: topics.deadLetters(consumer).name,
           owner: instance.id,
-          kafka: instance.kafka,
+          kafka,
           now: instance.now,
-          handle: (record, { table }) => index(record, table<IndexRow>(streamsTable)),
+          handle(record, { table }) {
+            if (record.topic !== snapshots) return index(record, table<IndexRow>(streamsTable));
+            if (record.value === null || record.key?.toString().startsWith(snapshotPrefix) !== true) return undefined;
+            const keep = ({ aggregateId, version, state, codeVersion }: Snapshot): void =>
+              keepState(table<FoldedRow>(statesTable), aggregateId, version, { state, codeVersion });
+            const decoded = snapshot.decode(record.value);
+            return decoded instanceof Promise ? decoded.then(keep) : keep(decoded);
+          },
           onCommitted: () => listeners.forEach((listener) => listener()),
         }),
       );
     },
   });
   return {
+    source,
     topic,
     processor,
     get store() {
@@ -56,6 +81,16 @@ export async function startIndexer(instance: Instance, aggregateType: string): P
       return () => listeners.delete(listener);
     },
   };
+}
+
+/** So many versions lie between two states that are kept, whatever the number of snapshots; the last one is always kept. */
+const spacing = 100;
+
+function keepState(states: Table<FoldedRow>, aggregateId: string, version: number, row: FoldedRow): void {
+  const below = { from: rowKey(aggregateId, 0), to: rowKey(aggregateId, version), reverse: true, limit: 2 };
+  const [last, before] = [...states.range(below)];
+  if (last !== undefined && version - (before === undefined ? 0 : versionOf(before[0])) <= spacing) states.delete(last[0]);
+  states.put(rowKey(aggregateId, version), row);
 }
 
 function index(record: ConsumedRecord, rows: Table<IndexRow>): void {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { EventStore } from '../event-store/index.js';
+import type { AggregateState, EventStore } from '../event-store/index.js';
 import { decodeCursor, encodeCursor, etagOf, isNotModified, pageOf, pageQuery, route, type Route } from '../http/index.js';
 import { aggregateId, messageType, positionToken, version } from './messages.js';
 
@@ -16,6 +16,27 @@ const storedEvent = z.object({
   correlationId: z.string().optional(),
   causationId: z.string().optional(),
   actor: z.string().optional(),
+});
+
+const change = z.object({
+  op: z.enum(['add', 'remove', 'replace']),
+  path: z.string().describe('JSON pointer'),
+  before: z.unknown().optional(),
+  after: z.unknown().optional(),
+});
+const side = z.object({ version: z.int(), at: z.iso.datetime().nullable().describe('null before the first event'), deleted: z.boolean() });
+const moment = z
+  .string()
+  .regex(/^\d{1,12}$|^\d{4}-\d\d-\d\dT/, 'Expected a version or a time such as 2026-01-31T12:00:00Z')
+  .refine(
+    (text) => /^\d{1,12}$/.test(text) || Number.isFinite(Date.parse(text)),
+    'Expected a version or a time such as 2026-01-31T12:00:00Z',
+  )
+  .transform((text) => (/^\d{1,12}$/.test(text) ? { version: Number(text) } : { at: Date.parse(text) }));
+const sideOf = ({ version: shown, at, deleted }: AggregateState) => ({
+  version: shown,
+  at: shown === 0 ? null : new Date(at).toISOString(),
+  deleted,
 });
 
 /** One aggregate's state, then and now, and its events. */
@@ -41,13 +62,14 @@ export function aggregateRoutes(eventStore: EventStore): readonly Route[] {
             aggregateId: z.string(),
             version: z.int(),
             at: z.iso.datetime(),
+            deleted: z.boolean().describe('Its last event ended it'),
             state: z.unknown(),
           }),
           headers: { ETag: 'The version' },
         },
         304: { description: 'Still at the version of If-None-Match' },
       },
-      errors: ['UNKNOWN_AGGREGATE', 'EXPIRED', 'INDETERMINATE', 'OVERLOADED', 'UNAVAILABLE', 'KAFKA_UNAVAILABLE'],
+      errors: ['UNKNOWN_AGGREGATE', 'INVALID_REQUEST', 'EXPIRED', 'INDETERMINATE', 'OVERLOADED', 'UNAVAILABLE', 'KAFKA_UNAVAILABLE'],
       async handler({ params: { type, id }, query, headers, deadline }) {
         const found = await eventStore.state({
           aggregateType: type,
@@ -65,8 +87,54 @@ export function aggregateRoutes(eventStore: EventStore): readonly Route[] {
     }),
     route({
       method: 'GET',
+      path: '/api/v1/aggregates/{type}/{id}/diff',
+      summary: 'What lies between two states of an aggregate',
+      role: ['bundle', 'analyst'],
+      params,
+      query: z.object({
+        from: moment.describe('A version, 0 for the state before the first event, or a time'),
+        to: moment.optional().describe('As `from`. Now if it is left out'),
+        after: positionToken.optional(),
+      }),
+      responses: {
+        200: {
+          description: 'Changes after RFC 6902, in an order in which they can be applied, with what was there before',
+          schema: z.object({ aggregateType: z.string(), aggregateId: z.string(), from: side, to: side, changes: z.array(change) }),
+        },
+      },
+      errors: ['UNKNOWN_AGGREGATE', 'INVALID_REQUEST', 'EXPIRED', 'INDETERMINATE', 'OVERLOADED', 'UNAVAILABLE', 'KAFKA_UNAVAILABLE'],
+      async handler({ params: { type, id }, query, deadline }) {
+        const { from, to = {}, after } = query;
+        const request = { aggregateType: type, aggregateId: id, from, to, after, deadline: deadline - 500 };
+        const found = await eventStore.difference(request);
+        const sides = { from: sideOf(found.from), to: sideOf(found.to) };
+        return { status: 200, body: { aggregateType: type, aggregateId: id, ...sides, changes: [...found.changes] } };
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/api/v1/aggregates/{type}/{id}/snapshot',
+      summary: 'Take a snapshot of an aggregate now',
+      description:
+        'Its owner writes its state to the log, behind the commands that wait before this one. A restore and a read of its state begin there.',
+      role: 'operator',
+      params,
+      responses: {
+        200: {
+          description: 'Written, or there already for this version',
+          schema: z.object({ aggregateType: z.string(), aggregateId: z.string(), version: z.int() }),
+        },
+      },
+      errors: ['UNKNOWN_AGGREGATE', 'INVALID_REQUEST', 'EXPIRED', 'INDETERMINATE', 'OVERLOADED', 'UNAVAILABLE', 'KAFKA_UNAVAILABLE'],
+      async handler({ params: { type, id }, principal, deadline }) {
+        const taken = await eventStore.snapshot(type, id, { deadline: deadline - 500, actor: principal.name });
+        return { status: 200, body: { aggregateType: type, aggregateId: id, version: taken } };
+      },
+    }),
+    route({
+      method: 'GET',
       path: '/api/v1/aggregates/{type}/{id}/events',
-      summary: 'The events of an aggregate, paged',
+      summary: 'The events of an aggregate, a service or a saga, paged',
       role: ['bundle', 'analyst'],
       params,
       query: z.object({

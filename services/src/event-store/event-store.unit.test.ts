@@ -1,0 +1,147 @@
+import { avroContentType, messageHeaders, record, type SpoolError } from '@spool/schemas';
+import type { CommandResult, RegisteredComponent } from '@spool/sdk';
+import { openEventStore, type EventStore, type Moment } from './event-store.js';
+import { account, Account, stage, until, type Stage } from './testing.js';
+
+let on: Stage;
+let store: EventStore;
+beforeEach(async () => {
+  on = await stage();
+  store = openEventStore({ instance: on.platform, registry: on.registry, gateway: on.gateway });
+});
+afterEach(async () => {
+  await store.close();
+  await on[Symbol.asyncDispose]();
+});
+
+const put = (id: string, amount: number, note = ''): Promise<CommandResult> => on.bank.gateway.send(Account, 'Put', id, { amount, note });
+const many = (id: string, count: number): Promise<CommandResult> => on.bank.gateway.send(Account, 'Many', id, { count });
+const of = (aggregateId: string) => ({ aggregateType: 'Account', aggregateId, deadline: Date.now() + 10_000 });
+const state = (id: string, moment: Moment = {}) => store.state({ ...of(id), ...moment });
+/** How many events are folded for one read. */
+const cost = async (read: () => Promise<unknown>): Promise<number> => {
+  const before = on.folded();
+  await read();
+  return on.folded() - before;
+};
+/** The index has taken in what the snapshots' topic holds. */
+const snapshotsSeen = (): Promise<void> =>
+  until(async () => {
+    const topic = on.topics.snapshots('Account').name;
+    const status = on.platform.status().find(({ consumer }) => consumer === 'spool.event-store.Account');
+    return (await on.kafka.admin.offsets(topic)).every(({ partition, latest }) =>
+      status?.partitions.some((at) => at.topic === topic && at.partition === partition && at.position >= latest),
+    );
+  });
+
+describe('a state', () => {
+  it('of 10,000 events costs no more than one of 10 when there is a snapshot', async () => {
+    await many('short', 10);
+    for (let n = 0; n < 10; n++) await many('long', 1000);
+    await snapshotsSeen();
+    const short = await cost(async () => expect(await state('short')).toMatchObject({ version: 10, state: { balance: 10 } }));
+    const long = await cost(async () => expect(await state('long')).toMatchObject({ version: 10_000, state: { balance: 10_000 } }));
+    expect({ short, long }).toEqual({ short: 10, long: 0 });
+    await many('long', 30);
+    expect(await cost(async () => expect(await state('long')).toMatchObject({ state: { balance: 10_030 } }))).toBe(30);
+  });
+
+  it('of the past is folded once, and the next read of that time begins nearby', async () => {
+    await many('a', 6000);
+    expect(await cost(async () => expect(await state('a', { version: 3700 })).toMatchObject({ state: { balance: 3700 } }))).toBe(3700);
+    expect(await cost(async () => expect(await state('a', { version: 3800 })).toMatchObject({ state: { balance: 3800 } }))).toBe(300);
+    expect(await cost(() => state('a', { version: 3500 }))).toBe(0);
+  });
+
+  it('is folded anew by another version of the code, and the states of the old one are forgotten', async () => {
+    await many('a', 1100);
+    expect(await state('a', { version: 600 })).toMatchObject({ state: { balance: 600 } });
+    await on.deploy(account('2', 10));
+    expect(await state('a')).toMatchObject({ version: 1100, state: { balance: 11_000 } });
+    expect(await state('a', { version: 600 })).toMatchObject({ state: { balance: 6000 } });
+    expect(await cost(() => state('a', { version: 600 }))).toBe(100);
+  });
+
+  it('is there at a version, at a time, and not before the first event or after the last', async () => {
+    await put('a', 1);
+    const [first] = await store.events({ ...of('a'), limit: 1 });
+    await until(() => Date.now() > first!.at);
+    await put('a', 2);
+    await put('a', 4);
+    expect(await state('a', { version: 2 })).toMatchObject({ version: 2, state: { balance: 3 } });
+    expect(await state('a', { at: first!.at })).toMatchObject({ version: 1, at: first!.at, deleted: false, state: { balance: 1 } });
+    expect(await state('a', { at: Date.now() })).toMatchObject({ version: 3 });
+    for (const moment of [{ at: first!.at - 1 }, { version: 4 }, { version: 0 }]) {
+      await expect(state('a', moment)).rejects.toMatchObject({ code: 'UNKNOWN_AGGREGATE' });
+    }
+    await expect(state('nobody')).rejects.toMatchObject({ code: 'UNKNOWN_AGGREGATE' });
+    await expect(store.state({ ...of('a'), aggregateType: 'Nothing' })).rejects.toMatchObject({ code: 'UNKNOWN_AGGREGATE' });
+  });
+
+  it('says that the aggregate was deleted, and not of the time before (Evento defect 5)', async () => {
+    await put('a', 1);
+    await on.bank.gateway.send(Account, 'Close', 'a', {});
+    await store.snapshot('Account', 'a', { deadline: Date.now() + 5000, actor: 'ada' });
+    await snapshotsSeen();
+    expect(await state('a')).toMatchObject({ version: 2, deleted: true });
+    expect(await state('a', { version: 1 })).toMatchObject({ deleted: false });
+  });
+
+  it('reflects a position that also tells of other topics', async () => {
+    const { position } = await put('a', 1);
+    const both = Buffer.from(`${Buffer.from(position, 'base64url').toString()},evt.Other-0:77`).toString('base64url');
+    expect(await store.state({ ...of('a'), after: both })).toMatchObject({ version: 1 });
+  });
+});
+
+describe('the difference of two states', () => {
+  it('tells what changed, from before the first event on', async () => {
+    await put('a', 1, 'one');
+    await put('a', 2, 'two');
+    const difference = await store.difference({ ...of('a'), from: { version: 0 }, to: {} });
+    expect(difference).toMatchObject({ from: { version: 0, at: 0, state: { balance: 0 } }, to: { version: 2 } });
+    expect(difference.changes).toEqual([
+      { op: 'replace', path: '/balance', before: 0, after: 3 },
+      { op: 'add', path: '/notes/0', after: 'one' },
+      { op: 'add', path: '/notes/1', after: 'two' },
+    ]);
+    const { changes } = await store.difference({ ...of('a'), from: { version: 2 }, to: { version: 1 } });
+    expect(changes).toEqual([
+      { op: 'replace', path: '/balance', before: 3, after: 1 },
+      { op: 'remove', path: '/notes/1', before: 'two' },
+    ]);
+  });
+});
+
+describe('a snapshot on demand', () => {
+  it('is taken by the owner, and is where the next read begins', async () => {
+    await many('a', 50);
+    expect(await store.snapshot('Account', 'a', { deadline: Date.now() + 5000, actor: 'ada' })).toBe(50);
+    await snapshotsSeen();
+    expect(await cost(() => state('a'))).toBe(0);
+  });
+
+  it('is refused for what is not there', async () => {
+    const asked = { deadline: Date.now() + 5000, actor: 'ada' };
+    await expect(store.snapshot('Account', 'nobody', asked)).rejects.toMatchObject({ code: 'UNKNOWN_AGGREGATE' });
+    await expect(store.snapshot('Nothing', 'a', asked)).rejects.toMatchObject({ code: 'UNKNOWN_AGGREGATE' });
+  });
+});
+
+describe('services and sagas', () => {
+  it('have streams like aggregates, once there is a topic, and no state', async () => {
+    const topic = on.topics.events('Mailer');
+    const components = [{ kind: 'service', name: 'Mailer' }] as unknown as readonly RegisteredComponent[];
+    const registry = { components: () => components, component: () => components[0], onChange: () => () => undefined };
+    await using services = openEventStore({ instance: on.platform, registry, gateway: on.gateway });
+    const request = { aggregateType: 'Mailer', aggregateId: 'm', deadline: Date.now() + 10_000 };
+    const missing = await services.events({ ...request, limit: 9 }).catch((error: unknown) => (error as SpoolError).code);
+    expect(missing).toBe('UNKNOWN_AGGREGATE');
+    await on.kafka.admin.ensureTopics([topic]);
+    const encoder = await on.codec.encoder(topic.name, record('mail.Sent', { to: 'string' }));
+    const headers = messageHeaders({ id: 'c1/0', type: 'Sent', aggregateVersion: 1, contentType: avroContentType, causationId: 'c1' });
+    await on.platform.producer.send({ topic: topic.name, key: 'm', value: encoder.encode({ to: 'x' }), headers });
+    expect(await services.events({ ...request, limit: 9 })).toMatchObject([{ type: 'Sent', version: 1, payload: { to: 'x' } }]);
+    await expect(services.state(request)).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
+  });
+});
