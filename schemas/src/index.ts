@@ -10,7 +10,7 @@ export {
 } from './avro/schema.js';
 export * from './generated/index.js';
 export { fromJson, toJson } from './avro/json.js';
-export { createCodec, type Codec, type CodecOptions, type DecodedRecord, type Decoder, type Encoder } from './codec/codec.js';
+export { createCodec, roundTrip, type Codec, type CodecOptions, type DecodedRecord, type Decoder, type Encoder } from './codec/codec.js';
 export { createMemoryRegistry, type MemoryRegistryOptions } from './codec/memory-registry.js';
 export { subjectOf, type RegisteredVersion, type SchemaRegistry } from './codec/registry.js';
 export { headerBytes, isFramed, schemaIdOf } from './codec/wire.js';

@@ -151,6 +151,13 @@ function createEncoder<T>(schema: RecordSchema<T>, schemaId: number): Encoder<T>
   return { schemaId, encode } as Encoder<T>;
 }
 
+/**
+ * The value as whoever reads it from Kafka has it: written and read again, with no registry.
+ * @throws SpoolError INVALID_PAYLOAD with a violation for everything that does not fit
+ */
+export const roundTrip = <T>(schema: RecordSchema<T>, value: T): T =>
+  readWith(recordType(schema), createEncoder(schema, 0).encode(value), schema.fullName, 0) as T;
+
 /** How to read what this writer wrote as `reader`: by Avro's resolution, or by it and then upcasters. */
 function createRead<T>(reader: RecordSchema<T>, writer: Writer, upcasters: Upcasters | undefined): Read<T> {
   const version = isDefinition(writer.schema) ? (writer.schema.version ?? 1) : 1;
