@@ -1,42 +1,8 @@
-import { readMeta, SpoolError, type Codec, type Decoder, type ReadMeta } from '@spool/schemas';
 import type { ConsumedRecord, Table } from '@spool/streams';
+import { SpoolError } from '@spool/schemas';
+import type { ReadEvent } from '../event/reader.js';
 import type { Aggregate } from './aggregate.js';
 import { offsetKey, stateTable, uncoveredTable, type StateRow } from './rows.js';
-
-export interface ReadEvent {
-  readonly type: string;
-  readonly aggregateId: string;
-  readonly version: number;
-  readonly at: number;
-  readonly data: unknown;
-  readonly meta: ReadMeta;
-}
-
-/** Decodes the events of an aggregate by the schemas of this version of the code; an event of a type that it does not know has no data. */
-export function eventReader(
-  aggregate: Aggregate,
-  codec: Codec,
-): (record: ConsumedRecord) => ReadEvent | undefined | Promise<ReadEvent | undefined> {
-  const decoders = new Map<string, Decoder<unknown>>();
-  for (const [type, schema] of Object.entries(aggregate.events)) decoders.set(type, codec.decoder(schema));
-  return (record) => {
-    if (record.value === null || record.key === null) return undefined;
-    const meta = readMeta(record.headers);
-    const { type, aggregateVersion: version } = meta;
-    if (type === undefined || version === undefined) {
-      throw new SpoolError(
-        'RECORD_UNREADABLE',
-        `${record.topic}-${record.partition}@${record.offset} is not an event: ce_type and aggregateversion are missing`,
-      );
-    }
-    const decoder = decoders.get(type);
-    const aggregateId = record.key.toString();
-    const at = meta.time ?? record.timestamp;
-    const data = decoder?.decode(record.value);
-    const event = (value: unknown): ReadEvent => ({ type, aggregateId, version, at, data: value, meta });
-    return data instanceof Promise ? data.then(event) : event(data);
-  };
-}
 
 /** Folds an event into its row while a store is restored; an event that the row holds already is passed over. */
 export function evolveRow(aggregate: Aggregate, event: ReadEvent, record: ConsumedRecord, table: <V>(name: string) => Table<V>): void {

@@ -9,12 +9,12 @@ import {
   type Store,
 } from '@spool/streams';
 import { SpoolError } from '@spool/schemas';
-import { eventReader, type ReadEvent } from '../aggregate/evolving.js';
+import { eventContext, eventReader, type ReadEvent } from '../event/reader.js';
 import { consumerId } from '../bundle/descriptor.js';
 import type { Hosting } from '../host/hosting.js';
 import { emitSpan } from '../host/spans.js';
 import { reached } from '../position/token.js';
-import type { EventContext, Projector } from './projector.js';
+import type { Projector } from './projector.js';
 
 /** The read model of a projector, as the projections of this process read it. */
 export interface ReadModel {
@@ -68,7 +68,7 @@ export async function hostProjector(hosting: Hosting, projector: Projector): Pro
             const done = (): void => {
               timings.set(record, { event, handleUs: Number((hrtime.bigint() - start) / 1000n), replayId: context.replayId });
             };
-            const pending = handler(event.data as never, tables as never, contextOf(event, context.replayId));
+            const pending = handler(event.data as never, tables as never, eventContext(event, context.replayId));
             return pending === undefined ? done() : pending.then(done);
           };
           const event = read(record);
@@ -118,15 +118,6 @@ function reach(model: ReadModel, waiting: Set<() => void>, position: ReadonlyMap
     waiting.add(check);
   });
 }
-
-const contextOf = (event: ReadEvent, replayId: string | undefined): EventContext => ({
-  eventId: event.meta.id ?? '',
-  aggregateId: event.aggregateId,
-  version: event.version,
-  at: event.at,
-  replayId,
-  correlationId: event.meta.correlationId,
-});
 
 function span(instance: Instance, projector: Projector, record: ConsumedRecord, event: ReadEvent, handleUs: number): void {
   const { type, meta } = event;
