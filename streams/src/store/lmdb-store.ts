@@ -3,18 +3,20 @@ import { join } from 'node:path';
 import { SpoolError } from '@spool/schemas';
 import { open, type Database, type RootDatabase } from 'lmdb';
 import { offset, type Offset } from '../kafka/port.js';
-import { markOpened, whyDamaged, type Opening } from './openings.js';
+import { bootId, markOpened, whyDamaged, type Opening } from './openings.js';
 import { emptyCheckpoint, type RangeOptions, type Store, type StoreCheckpoint, type StoredReplay } from './store.js';
 
 /**
- * A store in an LMDB environment of its own. Commits reach the page cache at once and the disk soon after: a killed process loses
- * nothing, a power cut may lose the last moments, which the log gives back.
+ * A store in an LMDB environment of its own. Commits reach the page cache at once and no commit waits for the disk: a killed process loses
+ * nothing, and a store that was open when the machine went down is rebuilt from the log.
  */
 export interface LmdbStoreOptions {
   /** The folder of the environment; made when missing. */
   readonly path: string;
   /** A store that was written by another version of the code is rebuilt from the log. @default '1' */
   readonly codeVersion?: string;
+  /** Tells this run of the machine from the others; empty where that is not known: each commit then waits for the disk. @default what the kernel says */
+  readonly boot?: string;
   /** Told when an unreadable or outdated store was thrown away. */
   readonly onRebuild?: (reason: string) => void;
 }
@@ -32,13 +34,13 @@ interface StoredCheckpoint {
   };
 }
 
-export function openLmdbStore({ path, codeVersion = '1', onRebuild }: LmdbStoreOptions): Store {
-  const unusable = whyUnusable(path, codeVersion) ?? whyDamaged(path);
+export function openLmdbStore({ path, codeVersion = '1', boot = bootId(), onRebuild }: LmdbStoreOptions): Store {
+  const unusable = whyUnusable(path, codeVersion) ?? whyDamaged(path, boot);
   if (unusable !== undefined) {
     onRebuild?.(unusable);
     rmSync(path, { recursive: true, force: true });
   }
-  return openAt(path, codeVersion);
+  return openAt(path, codeVersion, boot);
 }
 
 const versionFile = 'code-version';
@@ -74,10 +76,10 @@ function lastPageOf(handle: number, at: number): number {
   return readSync(handle, page, 0, 8, at + lastPageOffset) === 8 ? Number(page.readBigUInt64LE()) : 0;
 }
 
-function openAt(path: string, codeVersion: string): Store {
-  const opening = markOpened(path);
+function openAt(path: string, codeVersion: string, boot: string): Store {
+  const opening = markOpened(path, boot);
   writeFileSync(join(path, versionFile), codeVersion);
-  const root: RootDatabase = guarded(path, opening, () => open({ path, maxDbs: 64, noMemInit: true, pageSize }));
+  const root: RootDatabase = guarded(path, opening, () => open({ path, maxDbs: 64, noMemInit: true, pageSize, noSync: boot !== '' }));
   const tables = new Map<string, Database<unknown, string>>();
   const table = (name: string): Database<unknown, string> => {
     let database = tables.get(name);
@@ -97,7 +99,12 @@ function openAt(path: string, codeVersion: string): Store {
     checkpoint = next;
   };
   let closing: Promise<void> | undefined;
-  const close = (): Promise<void> => (closing ??= root.flushed.then(() => root.close()).then(() => opening.closed()));
+  const close = (): Promise<void> =>
+    (closing ??= (async () => {
+      const onDisk = await synced(root);
+      await root.close();
+      if (onDisk) opening.closed();
+    })());
   return {
     get checkpoint() {
       return checkpoint;
@@ -124,6 +131,12 @@ function openAt(path: string, codeVersion: string): Store {
     [Symbol.asyncDispose]: close,
   };
 }
+
+/** Brings everything to the disk. A store of which that cannot be said counts as one that was not closed. */
+const synced = (root: RootDatabase): Promise<boolean> =>
+  new Promise((resolve) => (root as Syncing).sync((error) => resolve(error === undefined)));
+/** Missing in the types of lmdb. */
+type Syncing = RootDatabase & { sync(done: (error?: Error) => void): void };
 
 /** The named databases are keys of the root database. */
 function namesOf(root: RootDatabase): string[] {

@@ -206,6 +206,37 @@ describe('an LMDB store', () => {
     expect(run(broken)).toMatch(/^2 processes ended with it, and so did one that read it through \(.*\)\n0$/);
   }, 60_000);
 
+  const killedWhileOpen = (path: string, boot: string): void => {
+    const writer = `import { openLmdbStore } from ${JSON.stringify(new URL('lmdb-store.js', import.meta.url).href)};
+      const [, path, boot] = process.argv;
+      const store = openLmdbStore({ path, boot });
+      store.commit(new Map([['rows', new Map([['b', 2]])]]), store.checkpoint);
+      process.kill(process.pid, 'SIGKILL');`;
+    spawnSync(process.execPath, ['--input-type=module', '-e', writer, path, boot]);
+  };
+  it('that was open when the machine went down is thrown away and rebuilt; one whose process was killed, or that was closed, stays', async () => {
+    const path = folder();
+    const first = openLmdbStore({ path, boot: 'sunday' });
+    first.commit(changes({ a: 1 }), at(4));
+    await first.close();
+    const reasons: string[] = [];
+    const reopened = async (boot: string): Promise<readonly unknown[]> => {
+      await using store = openLmdbStore({ path, boot, onRebuild: (reason) => reasons.push(reason) });
+      return [store.get('rows', 'a'), store.get('rows', 'b'), store.checkpoint.positions.size];
+    };
+    killedWhileOpen(path, 'monday');
+    expect([await reopened('monday'), reasons]).toEqual([[1, 2, 1], []]);
+    killedWhileOpen(path, 'monday');
+    expect([await reopened('tuesday'), reasons]).toEqual([[undefined, undefined, 0], ['the machine went down while it was open']]);
+  });
+
+  it('stays whatever went down where no run of the machine is told from another, since its commits wait for the disk', async () => {
+    const path = folder();
+    killedWhileOpen(path, '');
+    await using store = openLmdbStore({ path, boot: 'monday', onRebuild: fail });
+    expect(store.get('rows', 'b')).toBe(2);
+  });
+
   it('stops with DISK_FULL when nothing can be written, and holds every commit before it', async () => {
     const path = folder();
     // The limit of a process on the size of its files, for a disk that is full.
