@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BundleRowSchema, createCodec, createMemoryRegistry, type Codec } from '@spool/schemas';
 import { createMemoryCluster, topicCatalogue, type ConsumedRecord, type Kafka, type Log } from '@spool/streams';
-import { eventReader } from '../aggregate/evolving.js';
+import { eventReader } from '../event/reader.js';
 import type { Bundle } from '../bundle/bundle.js';
 import { describe } from '../bundle/describe.js';
 import type { Gateway } from '../gateway/messages.js';
