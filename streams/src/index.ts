@@ -3,6 +3,7 @@ export { offset } from './kafka/port.js';
 export { createSharedWriter, type SharedWriter } from './engine/writer.js';
 export { openControl, type Control, type ControlOptions, type ControlOrder, type LetterChoice } from './engine/control.js';
 export { chosen as chosenLetters, indexLetters, readLetters, type Letter, type LetterEntry, type LetterQuery } from './engine/letters.js';
+export { effectsWork, type Effect, type EffectsWorkOptions } from './engine/effects-work.js';
 export { localWork, type LocalContext, type LocalWorkOptions } from './engine/local-work.js';
 export { offsetWork, type OffsetWorkOptions } from './engine/offset-work.js';
 export { runProcessor, type ProcessorOptions, type RunningProcessor } from './engine/processor.js';

@@ -3,7 +3,7 @@ import { partitionKey } from '../store/store.js';
 import type { Group } from './work.js';
 
 /** What has been read for a task and not been handed to its work, and how far its work is. Bounded: the reader is held when it is full. */
-export class Intake {
+class Intake {
   #queue: Slice[] = [];
   #buffered = 0;
   #held = false;
@@ -119,5 +119,68 @@ export class Intake {
       if (hold) this.reader.pause(partition);
       else this.reader.resume(partition);
     }
+  }
+}
+
+/**
+ * An intake for each class of topics: a backlog in one fills its own, and leaves the others free.
+ */
+export class Intakes {
+  readonly #intakes: readonly Intake[];
+  readonly #byPartition = new Map<string, Intake>();
+  readonly #classes = new Map<Intake, number>();
+
+  constructor(partitions: readonly TopicPartition[], reader: Reader, maxBufferedRecords: number, classOf: (topic: string) => number) {
+    const byClass = new Map<number, TopicPartition[]>();
+    for (const partition of partitions) {
+      const of = classOf(partition.topic);
+      byClass.set(of, [...(byClass.get(of) ?? []), partition]);
+    }
+    this.#intakes = [...byClass].map(([of, owned]) => {
+      const intake = new Intake(owned, reader, maxBufferedRecords);
+      for (const partition of owned) this.#byPartition.set(partitionKey(partition), intake);
+      this.#classes.set(intake, of);
+      return intake;
+    });
+  }
+
+  open(positions: ReadonlyMap<string, Offset>, otherwise: 'earliest' | 'latest'): void {
+    for (const intake of this.#intakes) intake.open(positions, otherwise);
+  }
+  close(): void {
+    for (const intake of this.#intakes) intake.close();
+  }
+  get empty(): boolean {
+    return this.#intakes.every((intake) => intake.empty);
+  }
+  get positions(): ReadonlyMap<string, Offset> {
+    return this.#intakes.length === 1 ? this.#intakes[0]!.positions : new Map(this.#intakes.flatMap((intake) => [...intake.positions]));
+  }
+  position(key: string): Offset | undefined {
+    return this.#byPartition.get(key)?.positions.get(key);
+  }
+  end(key: string): Offset | undefined {
+    return this.#byPartition.get(key)?.end(key);
+  }
+  since(key: string): number | undefined {
+    return this.#byPartition.get(key)?.since(key);
+  }
+  offer(slice: Slice): void {
+    this.#byPartition.get(partitionKey(slice))?.offer(slice);
+  }
+  /** Of the first class that has something and may give it. */
+  take(limit: number, room: (of: number) => number): Group | undefined {
+    for (const [intake, of] of this.#classes) {
+      const most = Math.min(limit, room(of));
+      if (most > 0 && !intake.empty) return intake.take(most);
+    }
+    return undefined;
+  }
+  handled(group: Group): void {
+    const [key] = group.positions.keys();
+    if (key !== undefined) this.#byPartition.get(key)?.handled(group);
+  }
+  moveTo(starts: ReadonlyMap<string, Offset>): void {
+    for (const intake of this.#intakes) intake.moveTo(starts);
   }
 }

@@ -2,23 +2,35 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { toSpoolError, type SpoolError } from '@spool/schemas';
 import type { ConsumedRecord, Offset } from '../kafka/port.js';
 import { partitionKey } from '../store/store.js';
+import { ReadyQueue } from './ready-queue.js';
 import { backOffMs } from './retry.js';
 import { Unfinished } from './unfinished.js';
 
 export interface LanesOptions {
   /** Of different keys at the same time. */
   readonly concurrency: number;
-  /** Records taken and not finished; more are left with the engine. */
+  /** Records of one class taken and not finished; more are left with the engine. */
   readonly maxInFlight: number;
   /** How long a rebalance, an order or the end waits for the handlers that run, in milliseconds. */
   readonly drainMs: number;
-  /** What it throws is tried again, after a back-off in which the other keys go on. */
-  readonly handle: (record: ConsumedRecord) => void | Promise<void>;
+  /**
+   * What it throws is tried again, after a back-off in which the other keys go on.
+   * @param free ends its part in `concurrency`; its key stays with it until it ends
+   */
+  readonly handle: (record: ConsumedRecord, free: () => void) => void | Promise<void>;
+  /** Told when handlers still run after three quarters of `drainMs`. */
+  readonly onOverdue?: () => void;
+  /** Urgent records overtake: the share of each class where all of them wait, the most urgent first. @default one class */
+  readonly shares?: readonly number[];
+  /** The index of a topic's share. @default 0 */
+  readonly classOf?: (topic: string) => number;
 }
 
-interface Lane {
+export interface Lane {
   readonly key: string;
+  /** The first may be under way or wait for its next try; those behind it stand by class. */
   readonly queue: ConsumedRecord[];
+  begun: boolean;
   failures: number;
 }
 
@@ -32,15 +44,20 @@ export class Lanes {
   /** Told when the position may have moved. */
   onProgress: () => void = () => undefined;
   readonly #lanes = new Map<string, Lane>();
-  readonly #ready: Lane[] = [];
+  readonly #ready: ReadyQueue<Lane>;
   readonly #timers = new Map<Lane, NodeJS.Timeout>();
   readonly #partitions = new Map<string, Unfinished>();
+  readonly #inFlight: number[];
+  #fatal: SpoolError | undefined;
   #failing: Lane | undefined;
   #running = 0;
-  #inFlight = 0;
+  /** Those that run and have not been freed. */
+  #busy = 0;
   /** How many more may be started; endless unless paused. */
   #permits = Number.POSITIVE_INFINITY;
   #quiet = false;
+  /** What still ran when it was waited for in vain is not waited for again. */
+  #drained = false;
   #idle: () => void = () => undefined;
   /** What was started before a move is not waited for any more. */
   #moves = 0;
@@ -49,20 +66,40 @@ export class Lanes {
     private readonly options: LanesOptions,
     positions: ReadonlyMap<string, Offset>,
   ) {
+    const { shares = [1] } = options;
+    this.#ready = new ReadyQueue(shares);
+    this.#inFlight = shares.map(() => 0);
     for (const [key, at] of positions) this.#partitions.set(key, new Unfinished(at));
   }
 
-  /** How many records may be taken now. */
-  get room(): number {
-    return Math.max(0, this.options.maxInFlight - this.#inFlight);
+  classOf(topic: string): number {
+    return this.options.classOf?.(topic) ?? 0;
+  }
+  /** How many records of a class may be taken now. */
+  room(of: number): number {
+    return Math.max(0, this.options.maxInFlight - this.#inFlight[of]!);
   }
   /** How far each partition is done. */
   get reached(): ReadonlyMap<string, Offset> {
     return new Map([...this.#partitions].map(([key, partition]) => [key, partition.reached]));
   }
+  /** How far each partition will be done when these are. */
+  reachedWith(records: readonly ConsumedRecord[]): ReadonlyMap<string, Offset> {
+    const offsets = new Map([...this.#partitions.keys()].map((key) => [key, new Set<Offset>()]));
+    for (const record of records) offsets.get(partitionKey(record))?.add(record.offset);
+    return new Map([...this.#partitions].map(([key, partition]) => [key, partition.reachedWith(offsets.get(key)!)]));
+  }
   /** Timestamp of the lowest unfinished record of a partition. */
   oldest(key: string): number | undefined {
     return this.#partitions.get(key)?.oldest;
+  }
+  /** Makes the task start anew, as no waiting mends it; nothing more is started. */
+  get fatal(): SpoolError | undefined {
+    return this.#fatal;
+  }
+  fail(error: SpoolError): void {
+    this.#fatal = error;
+    this.onProgress();
   }
 
   /** @param positions the next offsets after the records, beyond markers and holes */
@@ -81,21 +118,27 @@ export class Lanes {
       partition.take(taken, next);
     }
     for (const record of records) this.#enqueue(record);
-    this.#inFlight += records.length;
     this.#pump();
   }
 
   /** Starts nothing more; waits for what runs, within the bound. */
   async quiet(): Promise<void> {
     this.#quiet = true;
-    if (this.#running === 0) return;
-    const ended = new Promise<void>((resolve) => (this.#idle = resolve));
+    if (this.#running === 0 || this.#drained) return;
+    const { drainMs, onOverdue } = this.options;
+    const ended = new Promise<'ended'>((resolve) => (this.#idle = (): void => resolve('ended')));
     const stop = new AbortController();
-    await Promise.race([ended, sleep(this.options.drainMs, undefined, { signal: stop.signal }).catch(() => undefined)]);
+    const within = (ms: number): Promise<unknown> =>
+      Promise.race([ended, sleep(ms, undefined, { signal: stop.signal }).catch(() => undefined)]);
+    if ((await within(drainMs * 0.75)) !== 'ended') {
+      onOverdue?.();
+      if ((await within(drainMs * 0.25)) !== 'ended') this.#drained = true;
+    }
     stop.abort();
   }
   go(): void {
     this.#quiet = false;
+    this.#drained = false;
     this.#pump();
   }
 
@@ -106,7 +149,7 @@ export class Lanes {
   }
   /** While paused: starts so many more. @returns how many of them were taken before and wait */
   permit(records: number): number {
-    const waiting = this.#inFlight - this.#running - this.#permits;
+    const waiting = this.#inFlight.reduce((sum, each) => sum + each, 0) - this.#running - this.#permits;
     this.#permits += records;
     this.#pump();
     return Math.max(0, Math.min(records, waiting));
@@ -118,8 +161,8 @@ export class Lanes {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
     this.#lanes.clear();
-    this.#ready.length = 0;
-    this.#inFlight = 0;
+    this.#ready.clear();
+    this.#inFlight.fill(0);
     this.#fine();
     for (const [key, at] of positions) this.#partitions.set(key, new Unfinished(at));
   }
@@ -130,37 +173,55 @@ export class Lanes {
   }
 
   #enqueue(record: ConsumedRecord): void {
+    const of = this.classOf(record.topic);
+    this.#inFlight[of]! += 1;
     const key = record.key?.toString('latin1') ?? `#${partitionKey(record)}@${record.offset}`;
     const lane = this.#lanes.get(key);
-    if (lane !== undefined) {
-      lane.queue.push(record);
+    if (lane === undefined) {
+      const opened: Lane = { key, queue: [record], begun: false, failures: 0 };
+      this.#lanes.set(key, opened);
+      this.#ready.push(opened, of);
       return;
     }
-    const opened: Lane = { key, queue: [record], failures: 0 };
-    this.#lanes.set(key, opened);
-    this.#ready.push(opened);
+    const { queue, begun } = lane;
+    let at = queue.length;
+    while (at > (begun ? 1 : 0) && this.classOf(queue[at - 1]!.topic) > of) at -= 1;
+    queue.splice(at, 0, record);
+    // It stands in the queue of the one that it overtook as well, and is passed over there.
+    if (at === 0) this.#ready.push(lane, of);
   }
 
   #pump(): void {
-    while (!this.#quiet && this.#permits > 0 && this.#running < this.options.concurrency) {
-      const lane = this.#ready.shift();
+    while (!this.#quiet && this.#fatal === undefined && this.#permits > 0 && this.#busy < this.options.concurrency) {
+      const lane = this.#ready.take();
       if (lane === undefined) return;
       this.#permits -= 1;
-      this.#running += 1;
       void this.#run(lane, lane.queue[0]!);
     }
   }
 
   async #run(lane: Lane, record: ConsumedRecord): Promise<void> {
     const moves = this.#moves;
+    lane.begun = true;
+    this.#running += 1;
+    this.#busy += 1;
+    let freed = false;
+    const free = (): void => {
+      if (freed) return;
+      freed = true;
+      this.#busy -= 1;
+      this.#pump();
+    };
     let failure: SpoolError | undefined;
     try {
-      const pending = this.options.handle(record);
+      const pending = this.options.handle(record, free);
       if (pending !== undefined) await pending;
     } catch (thrown) {
       failure = toSpoolError(thrown);
     }
     this.#running -= 1;
+    if (!freed) this.#busy -= 1;
+    freed = true;
     if (this.#running === 0) this.#idle();
     if (moves === this.#moves) {
       if (failure === undefined) this.#finished(lane, record);
@@ -172,10 +233,12 @@ export class Lanes {
   #finished(lane: Lane, record: ConsumedRecord): void {
     if (this.#failing === lane) this.#fine();
     lane.failures = 0;
+    lane.begun = false;
     lane.queue.shift();
-    if (lane.queue.length > 0) this.#ready.push(lane);
+    const [next] = lane.queue;
+    if (next !== undefined) this.#ready.push(lane, this.classOf(next.topic));
     else this.#lanes.delete(lane.key);
-    this.#inFlight -= 1;
+    this.#inFlight[this.classOf(record.topic)]! -= 1;
     this.#partitions.get(partitionKey(record))?.finish(record.offset);
     this.onProgress();
   }
@@ -185,7 +248,7 @@ export class Lanes {
     this.error = error;
     const again = (): void => {
       this.#timers.delete(lane);
-      this.#ready.push(lane);
+      this.#ready.push(lane, this.classOf(lane.queue[0]!.topic));
       this.#pump();
     };
     this.#timers.set(lane, setTimeout(again, backOffMs(lane.failures++)));

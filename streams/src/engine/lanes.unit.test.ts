@@ -115,9 +115,9 @@ describe('lanes', () => {
   it('start no more than so many, and take no more than so many', async () => {
     const { lanes, started, end } = gated({ concurrency: 2, maxInFlight: 4 });
     lanes.accept({ records: [0, 1, 2, 3].map((at) => recordAt(at, `k${at}`)), positions: next(4) });
-    expect([started, lanes.room]).toEqual([[0, 1], 0]);
+    expect([started, lanes.room(0)]).toEqual([[0, 1], 0]);
     await end(1);
-    expect([started, lanes.room]).toEqual([[0, 1, 2], 1]);
+    expect([started, lanes.room(0)]).toEqual([[0, 1, 2], 1]);
   });
 
   it('records without a key wait for nobody', () => {

@@ -2,7 +2,7 @@ import { SpoolError, toSpoolError } from '@spool/schemas';
 import { offset, type Offset, type Reader, type Slice, type TopicPartition } from '../kafka/port.js';
 import { partitionKey } from '../store/store.js';
 import type { ControlOrder } from './control.js';
-import { Intake } from './intake.js';
+import { Intakes } from './intake.js';
 import { backOffMs, pause } from './retry.js';
 import type { Group, OrderAnswer, PartitionStatus, ReplayStatus, TaskWork } from './work.js';
 
@@ -43,7 +43,7 @@ export class Task {
   readonly partitions: readonly TopicPartition[];
   #error: SpoolError | undefined;
   readonly #keys: ReadonlySet<string>;
-  readonly #intake: Intake;
+  readonly #intake: Intakes;
   readonly #orders: ControlOrder[] = [];
   readonly #stop = new AbortController();
   /** Ends a wait (back-off, rate) when there is an order to obey. */
@@ -67,7 +67,8 @@ export class Task {
     this.id = options.id;
     this.partitions = options.partitions;
     this.#keys = new Set(options.partitions.map(partitionKey));
-    this.#intake = new Intake(options.partitions, options.reader, options.maxBufferedRecords);
+    const classOf = (topic: string): number => options.work.lanes?.classOf(topic) ?? 0;
+    this.#intake = new Intakes(options.partitions, options.reader, options.maxBufferedRecords, classOf);
   }
 
   start(): void {
@@ -152,7 +153,7 @@ export class Task {
     const positions = this.positions;
     return this.partitions.map((partition) => {
       const key = partitionKey(partition);
-      const position = positions.get(key) ?? this.#intake.positions.get(key) ?? offset(0);
+      const position = positions.get(key) ?? this.#intake.position(key) ?? offset(0);
       const end = this.#intake.end(key) ?? position;
       const since = position < end ? (this.options.work.lanes?.oldest(key) ?? this.#intake.since(key)) : undefined;
       return { ...partition, position, end, lagSeconds: since === undefined ? 0 : Math.max(0, (this.options.now() - since) / 1000) };
@@ -172,6 +173,8 @@ export class Task {
   async #run(): Promise<void> {
     try {
       while (!this.#stop.signal.aborted) {
+        const fatal = this.options.work.lanes?.fatal;
+        if (fatal !== undefined) throw fatal;
         const order = this.#quiet.signal.aborted ? undefined : this.#orders[0];
         const attempt = order === undefined ? this.#next() : undefined;
         if (order !== undefined) {
@@ -361,18 +364,15 @@ export class Task {
       const due = (this.options.work.nextTimer ?? Number.POSITIVE_INFINITY) <= this.options.now();
       return due ? emptyGroup : undefined;
     }
-    const room = this.options.work.lanes?.room ?? Number.POSITIVE_INFINITY;
-    if (room === 0) return undefined;
     const rate = this.#rate;
     // A rate limit is kept in slices of a tenth of a second.
     const limit = Math.min(
       this.options.maxGroupRecords,
-      room,
       this.#paused ? this.#steps : Number.POSITIVE_INFINITY,
       rate === undefined ? Number.POSITIVE_INFINITY : Math.max(1, Math.floor(rate / 10)),
     );
-    const group = this.#intake.take(limit);
-    if (this.#paused) this.#steps -= group.records.length;
+    const group = this.#intake.take(limit, (of) => this.options.work.lanes?.room(of) ?? Number.POSITIVE_INFINITY);
+    if (group !== undefined && this.#paused) this.#steps -= group.records.length;
     return group;
   }
 }

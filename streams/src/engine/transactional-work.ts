@@ -10,7 +10,10 @@ import { checkpointKey, checkpointTableName, noCheckpoint, putCheckpoint, putFol
 import { settleLetters } from './settling.js';
 import type { Group, Seek, Settled, Settling, TaskWork } from './work.js';
 
-export interface TransactionalWorkOptions extends AcquireOptions, HandlingOptions {}
+export interface TransactionalWorkOptions extends AcquireOptions, HandlingOptions {
+  /** Records of a group may lie beyond some that are not done: the position moves with a whole group, or not. @default false */
+  readonly outOfOrder?: boolean;
+}
 
 /**
  * Exactly-once work: outputs, changelog and the input position, as a record, in one Kafka transaction per group. The position is not
@@ -99,7 +102,8 @@ function running(options: TransactionalWorkOptions, { writer, checkpoint: last, 
   const processApart = async (group: Group): Promise<void> => {
     for (const [index, record] of group.records.entries()) {
       const last = index === group.records.length - 1;
-      const positions = last ? group.positions : new Map([[partitionKey(record), offset(record.offset + 1n)]]);
+      const next = options.outOfOrder === true ? [] : [[partitionKey(record), offset(record.offset + 1n)] as const];
+      const positions = last ? group.positions : new Map(next);
       await process({ records: [record], positions }).catch(async (thrown: unknown) => {
         if (toSpoolError(thrown).entry.retryable !== 'never') throw thrown;
         await process({ records: [record], positions }, parkAllCause);

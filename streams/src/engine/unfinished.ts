@@ -25,6 +25,12 @@ export class Unfinished {
     return first(this.#open.keys()) ?? this.taken;
   }
 
+  /** Everything below will be finished when these are as well. */
+  reachedWith(offsets: ReadonlySet<Offset>): Offset {
+    for (const open of this.#open.keys()) if (!offsets.has(open)) return open;
+    return this.taken;
+  }
+
   /** Timestamp of the lowest unfinished record. */
   get oldest(): number | undefined {
     return first(this.#open.values());
