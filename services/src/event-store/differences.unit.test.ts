@@ -16,7 +16,7 @@ function applied(document: unknown, changes: readonly Change[]): unknown {
     }
     const holder = names.reduce((at, name) => (at as Record<string, unknown>)[name], root) as Record<string, unknown> | unknown[];
     if (Array.isArray(holder)) holder.splice(Number(last), op === 'add' ? 0 : 1, ...(op === 'remove' ? [] : [after]));
-    else if (op === 'remove') delete holder[last];
+    else if (op === 'remove') Reflect.deleteProperty(holder, last);
     else Object.defineProperty(holder, last, { value: after, enumerable: true, configurable: true, writable: true });
   }
   return root;

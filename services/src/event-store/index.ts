@@ -9,5 +9,7 @@ export {
   type StoredEvent,
   type StreamRequest,
 } from './event-store.js';
+export { causationTree, type FlowNode, type Handling } from './causation.js';
+export { eventTails, type TailFilter, type TailItem, type TailRequest, type TailedEvent, type Tails } from './tail.js';
 export type { Change } from './differences.js';
 export { maxAggregateIdBytes } from './index-rows.js';

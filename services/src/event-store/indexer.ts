@@ -54,12 +54,12 @@ export async function startIndexer(instance: Instance, source: EventSource): Pro
           kafka,
           now: instance.now,
           handle(record, { table }) {
-            if (record.topic !== snapshots) return index(record, table<IndexRow>(streamsTable));
+            if (record.topic !== snapshots) return void index(record, table<IndexRow>(streamsTable));
             if (record.value === null || record.key?.toString().startsWith(snapshotPrefix) !== true) return undefined;
             const keep = ({ aggregateId, version, state, codeVersion }: Snapshot): void =>
               keepState(table<FoldedRow>(statesTable), aggregateId, version, { state, codeVersion });
             const decoded = snapshot.decode(record.value);
-            return decoded instanceof Promise ? decoded.then(keep) : keep(decoded);
+            return decoded instanceof Promise ? decoded.then(keep) : void keep(decoded);
           },
           onCommitted: () => listeners.forEach((listener) => listener()),
         }),

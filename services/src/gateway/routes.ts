@@ -6,11 +6,12 @@ import type { ReplayService } from '../replay/index.js';
 import { aggregateRoutes } from './aggregate-routes.js';
 import { clusterRoutes, type ClusterRoutesOptions } from './cluster-routes.js';
 import { consumerRoutes } from './consumer-routes.js';
+import { eventRoutes, type EventRoutesOptions } from './event-routes.js';
 import { messageRoutes } from './message-routes.js';
 import { registryRoutes, type RegistryRoutesOptions } from './registry-routes.js';
 import { replayRoutes } from './replay-routes.js';
 
-export interface GatewayRoutesOptions extends RegistryRoutesOptions, ClusterRoutesOptions {
+export interface GatewayRoutesOptions extends RegistryRoutesOptions, ClusterRoutesOptions, Omit<EventRoutesOptions, 'consumers'> {
   readonly gateway: Gateway;
   readonly eventStore: EventStore;
   readonly replays: ReplayService;
@@ -21,6 +22,7 @@ export interface GatewayRoutesOptions extends RegistryRoutesOptions, ClusterRout
 export const gatewayRoutes = ({ gateway, eventStore, replays, consumers, ...rest }: GatewayRoutesOptions): readonly Route[] => [
   ...messageRoutes(gateway, rest.registry, eventStore),
   ...aggregateRoutes(eventStore),
+  ...eventRoutes({ consumers, ...rest }),
   ...replayRoutes(replays),
   ...consumerRoutes(consumers),
   ...registryRoutes(rest),

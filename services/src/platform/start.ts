@@ -5,7 +5,7 @@ import { Registry as Metrics } from 'prom-client';
 import type { Logger } from 'pino';
 import { clusterProcessor, openDrains, openSettings } from '../cluster/index.js';
 import { openConsumerService } from '../consumers/index.js';
-import { openEventStore } from '../event-store/index.js';
+import { eventTails, openEventStore } from '../event-store/index.js';
 import { gatewayRoutes } from '../gateway/index.js';
 import { createAuth, startHttp, type AuthConfig, type HttpOptions } from '../http/index.js';
 import { interactionProcessor, openInteractions, openRegistrar, registryProcessor } from '../registry/index.js';
@@ -97,6 +97,7 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   const settings = await openSettings(instance);
   const registrar = await openRegistrar({ instance, registry, schemas: createHttpRegistry({ url: schemaRegistryUrl }) });
   const consumers = keep(await openConsumerService(instance, registry));
+  const tails = eventTails(instance, registry);
   const telemetry = keep(await startTelemetry({ instance, registry, clickhouse: { ...config.clickhouse, database: 'spool' } }));
 
   // 4. The way in.
@@ -104,7 +105,10 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   const http = keep(
     await startHttp({
       ...config.http,
-      routes: gatewayRoutes({ gateway, eventStore, replays, consumers, registry, registrar, interactions, instances, drains, settings }),
+      routes: gatewayRoutes({
+        ...{ gateway, eventStore, replays, consumers, registry, registrar, interactions, instances, drains, settings },
+        ...{ events: telemetry.events, tails, topics },
+      }),
       auth: await createAuth(config.auth),
       info: { name: 'gateway', title: 'Spool', version, description: 'Commands, queries, events and replays over Kafka' },
       metrics,

@@ -21,8 +21,15 @@ export interface ClickHouse extends BlockStore, AsyncDisposable {
   /** Runs a statement that gives no rows. @throws SpoolError UNAVAILABLE */
   command(sql: string): Promise<void>;
   /** Integers of 64 bits come as strings. @throws SpoolError UNAVAILABLE */
-  rows<T>(sql: string): Promise<readonly T[]>;
+  rows<T>(sql: string, asked?: RowsOptions): Promise<readonly T[]>;
   close(): Promise<void>;
+}
+
+export interface RowsOptions {
+  /** Values for `{name:Type}` in the statement. @default none */
+  readonly params?: Readonly<Record<string, unknown>>;
+  /** The statement is ended after so many seconds. @default the server's */
+  readonly maxSeconds?: number;
 }
 
 /** What decides over how a block is cut and remembered is said with each insert, whatever a server's profile has. */
@@ -65,11 +72,14 @@ export function openClickHouse(config: ClickHouseConfig): ClickHouse {
     async command(sql) {
       await told(firstWords(sql), () => client.command({ query: sql }));
     },
-    rows: <T>(sql: string) =>
+    rows: <T>(sql: string, { params = {}, maxSeconds }: RowsOptions = {}) =>
       told(firstWords(sql), async () => {
-        // A count may be larger than a number can hold.
-        const settings = { output_format_json_quote_64bit_integers: 1 } as const;
-        return (await client.query({ query: sql, format: 'JSONEachRow', clickhouse_settings: settings })).json<T>();
+        const clickhouse_settings = {
+          // A count may be larger than a number can hold.
+          output_format_json_quote_64bit_integers: 1,
+          ...(maxSeconds === undefined ? {} : { max_execution_time: maxSeconds }),
+        } as const;
+        return (await client.query({ query: sql, format: 'JSONEachRow', query_params: { ...params }, clickhouse_settings })).json<T>();
       }),
     close,
     [Symbol.asyncDispose]: close,

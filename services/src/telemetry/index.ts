@@ -1,3 +1,12 @@
 export { openClickHouse, type ClickHouse, type ClickHouseConfig } from './clickhouse.js';
 export { migrate, type MigrateOptions } from './migrate.js';
 export { startTelemetry, type TelemetryConfig, type TelemetryService } from './start.js';
+export {
+  eventQueries,
+  type EventPlace,
+  type EventQueries,
+  type EventSearch,
+  type Flow,
+  type HandledMessage,
+  type IndexedEvent,
+} from './event-queries.js';

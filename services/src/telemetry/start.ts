@@ -3,6 +3,7 @@ import type { Registry } from '@spool/sdk';
 import type { Instance, ProcessorDefinition, RunningProcessor } from '@spool/streams';
 import { defaultMaxRows, type BlockBounds } from './block.js';
 import { openClickHouse, type ClickHouseConfig } from './clickhouse.js';
+import { eventQueries, type EventQueries } from './event-queries.js';
 import { migrate } from './migrate.js';
 import { eventRows, lagRows, metricRows, spanRows, type RowShape } from './rows.js';
 import { sinkWork, type BlockStore } from './sink-work.js';
@@ -39,6 +40,8 @@ export interface Sink extends AsyncDisposable {
 export interface TelemetryService extends Sink {
   /** What keeps rows from being stored at the moment, in a sentence; undefined when nothing does. For a readiness check. */
   problem(): Promise<string | undefined>;
+  /** Questions about the events that are stored. */
+  readonly events: EventQueries;
 }
 
 /**
@@ -70,7 +73,7 @@ export async function startTelemetry(config: TelemetryConfig): Promise<Telemetry
         return toSpoolError(thrown).message;
       }
     };
-    return { processors: sink.processors, problem, close, [Symbol.asyncDispose]: close };
+    return { processors: sink.processors, problem, events: eventQueries(clickhouse), close, [Symbol.asyncDispose]: close };
   } catch (thrown) {
     await clickhouse.close();
     throw thrown;
