@@ -53,13 +53,11 @@ export async function startIndexer(instance: Instance, source: EventSource): Pro
           owner: instance.id,
           kafka,
           now: instance.now,
-          handle(record, { table }) {
-            if (record.topic !== snapshots) return void index(record, table<IndexRow>(streamsTable));
-            if (record.value === null || record.key?.toString().startsWith(snapshotPrefix) !== true) return undefined;
-            const keep = ({ aggregateId, version, state, codeVersion }: Snapshot): void =>
-              keepState(table<FoldedRow>(statesTable), aggregateId, version, { state, codeVersion });
-            const decoded = snapshot.decode(record.value);
-            return decoded instanceof Promise ? decoded.then(keep) : void keep(decoded);
+          async handle(record, { table }) {
+            if (record.topic !== snapshots) index(record, table<IndexRow>(streamsTable));
+            else if (record.value !== null && record.key?.toString().startsWith(snapshotPrefix) === true) {
+              keepState(table<FoldedRow>(statesTable), await snapshot.decode(record.value));
+            }
           },
           onCommitted: () => listeners.forEach((listener) => listener()),
         }),
@@ -86,11 +84,11 @@ export async function startIndexer(instance: Instance, source: EventSource): Pro
 /** So many versions lie between two states that are kept, whatever the number of snapshots; the last one is always kept. */
 const spacing = 100;
 
-function keepState(states: Table<FoldedRow>, aggregateId: string, version: number, row: FoldedRow): void {
+function keepState(states: Table<FoldedRow>, { aggregateId, version, state, codeVersion }: Snapshot): void {
   const below = { from: rowKey(aggregateId, 0), to: rowKey(aggregateId, version), reverse: true, limit: 2 };
   const [last, before] = [...states.range(below)];
   if (last !== undefined && version - (before === undefined ? 0 : versionOf(before[0])) <= spacing) states.delete(last[0]);
-  states.put(rowKey(aggregateId, version), row);
+  states.put(rowKey(aggregateId, version), { state, codeVersion });
 }
 
 function index(record: ConsumedRecord, rows: Table<IndexRow>): void {

@@ -97,6 +97,7 @@ async function* follow(
   // What came between the look at the topics and now is looked for at once.
   let changed = true;
   const forget = registry.onChange(() => (changed = true));
+  const ended = (): boolean => signal.aborted;
   const stop = (): void => void reader.close();
   signal.addEventListener('abort', stop, { once: true });
   try {
@@ -105,7 +106,7 @@ async function* follow(
     yield item();
     let told = now();
     let passed = 0;
-    while (!signal.aborted) {
+    while (!ended()) {
       // 2. A topic that is new has nothing that was missed.
       if (changed) {
         changed = false;
@@ -124,7 +125,7 @@ async function* follow(
           passed += 1;
           if (!isWanted(record, meta, request)) continue;
           yield item(await eventOf(record, meta, slice.topic.slice(prefix.length), codec));
-          if (signal.aborted) return;
+          if (ended()) return;
           passed = 0;
           told = now();
         }

@@ -26,9 +26,9 @@ async function open(request: Partial<TailRequest> = {}): Promise<AsyncIterator<T
 async function take(tail: AsyncIterator<TailItem>, count: number): Promise<(TailItem & { readonly event: TailedEvent })[]> {
   const items: (TailItem & { readonly event: TailedEvent })[] = [];
   while (items.length < count) {
-    const { value, done } = await tail.next();
-    if (done === true) throw new Error('the tail has ended');
-    const { position, event } = value;
+    const next = await tail.next();
+    if (next.done === true) throw new Error('the tail has ended');
+    const { position, event } = next.value;
     if (event !== undefined) items.push({ position, event });
   }
   return items;
