@@ -15,6 +15,7 @@ export {
 export { foldQuery } from './aggregate/fold.js';
 export { takeSnapshot } from './aggregate/host.js';
 export { snapshotPrefix } from './aggregate/rows.js';
+export { stateHash } from './aggregate/snapshots.js';
 export { bundle, type Bundle, type BundleOptions, type Component } from './bundle/bundle.js';
 export {
   bundleDescriptor,

@@ -106,7 +106,7 @@ export function trackSnapshots(options: SnapshotsOptions): Snapshots {
   };
 }
 
-const stateHash = (state: string): string => createHash('sha256').update(state).digest('hex').slice(0, 32);
+export const stateHash = (state: string): string => createHash('sha256').update(state).digest('hex').slice(0, 32);
 
 /** Takes a snapshot into the store when it is newer and was made by this version of the code. */
 export function snapshotReader(aggregate: Aggregate, codec: Codec) {

@@ -1,9 +1,11 @@
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { spawnClickHouse, testKafka, type SpawnedClickHouse } from '@spool/embedded';
-import { createCodec, createMemoryRegistry } from '@spool/schemas';
+import { createCodec, createHttpRegistry, messageHeaders } from '@spool/schemas';
 import {
   bundle,
   createGateway,
@@ -18,6 +20,7 @@ import {
 } from '@spool/sdk';
 import { connectKafka, openInstance, topicCatalogue, type Instance, type Kafka } from '@spool/streams';
 import { registryProcessor } from '../registry/index.js';
+import { startSchemaRegistry } from '../schema-registry/index.js';
 import { startTelemetry, type EventSearch, type TelemetryService } from '../telemetry/index.js';
 import { causationTree } from './causation.js';
 import { openEventStore } from './event-store.js';
@@ -34,6 +37,8 @@ describe('the event store on a real broker and a real ClickHouse', () => {
   let folder: string;
   let server: SpawnedClickHouse;
   let kafka: Kafka;
+  let namespace: string;
+  let schemas: { readonly url: string };
   let platform: Instance;
   let registry: Registry;
   let gateway: Gateway;
@@ -49,8 +54,10 @@ describe('the event store on a real broker and a real ClickHouse', () => {
     folder = await mkdtemp(join(tmpdir(), 'spool-event-store-'));
     server = keep(await spawnClickHouse({ dataDir: join(folder, 'clickhouse') }));
     kafka = keep(await connectKafka({ brokers: testKafka(), clientId: 'event-store-test' }));
-    const codec = createCodec({ registry: createMemoryRegistry() });
-    const topics = topicCatalogue({ namespace: `t${randomUUID().slice(0, 8)}.` });
+    namespace = `t${randomUUID().slice(0, 8)}.`;
+    schemas = keep(await startSchemaRegistry({ kafka, port: 0, topic: `${namespace}_schemas`, log: () => undefined }));
+    const codec = createCodec({ registry: createHttpRegistry({ url: schemas.url }) });
+    const topics = topicCatalogue({ namespace });
     const shared = { kafka, codec, topics, dataDir: folder, log: () => undefined, now: Date.now };
     const onError = (): void => undefined;
     platform = keep(await openInstance({ ...shared, bundle: 'spool', version: '1.0.0', instance: 'platform-0' }));
@@ -177,4 +184,44 @@ describe('the event store on a real broker and a real ClickHouse', () => {
     });
     expect(changes).toEqual([{ op: 'replace', path: '/balance', before: 100, after: 120 }]);
   }, 60_000);
+
+  it('is verified by a command of its own, which ends with 1 when an event was planted', async () => {
+    const clean = await runVerify(['--aggregate', 'Account']);
+    expect(clean).toMatchObject({ code: 0, errors: '' });
+    expect(clean.lines).toHaveLength(1);
+    expect(clean.lines[0]).toMatch(
+      /^Account: \d+ events of \d+, [1-9]\d* snapshots \([1-9]\d* compared with their events, 0 by other code\): all is well$/,
+    );
+    const topic = platform.topics.events('Account').name;
+    const encoder = await platform.codec.encoder(topic, Account.events.Paid);
+    const headers = messageHeaders({ id: 'planted', type: 'Paid', aggregateVersion: 7, writerEpoch: 1000 });
+    const { partition, offset } = await platform.producer.send({
+      topic,
+      key: 'w',
+      value: encoder.encode({ amount: 1, note: '' }),
+      headers,
+    });
+    const found = await runVerify(['--json']);
+    expect(found).toMatchObject({ code: 1, errors: '' });
+    expect(JSON.parse(found.lines[0]!)).toEqual({
+      violation: {
+        ...{ code: 'VERSION_GAP', topic, partition, offset: String(offset), aggregateType: 'Account', aggregateId: 'w' },
+        ...{ expected: 'version 1', found: 'version 7' },
+      },
+    });
+    expect(await runVerify(['--aggregate', 'Nothing'])).toMatchObject({
+      code: 2,
+      errors: expect.stringContaining('UNKNOWN_AGGREGATE') as string,
+    });
+    expect((await runVerify(['--from', 'yesterday'])).code).toBe(2);
+  }, 60_000);
+
+  const runVerify = (args: readonly string[]): Promise<{ code: number; lines: readonly string[]; errors: string }> =>
+    new Promise((resolve) => {
+      const main = fileURLToPath(new URL('./verify/main.js', import.meta.url));
+      const env = { ...process.env, KAFKA_BROKERS: testKafka().join(','), SPOOL_NAMESPACE: namespace, SCHEMA_REGISTRY_URL: schemas.url };
+      const child = execFile(process.execPath, [main, ...args], { env, timeout: 50_000 }, (_, stdout, stderr) => {
+        resolve({ code: child.exitCode ?? -1, lines: stdout.split('\n').filter((line) => line !== ''), errors: stderr });
+      });
+    });
 });

@@ -4,7 +4,7 @@ import { fromToken, refusal, takeSnapshot, type Gateway, type Registry } from '@
 import { splitPartitionKey, type Instance } from '@spool/streams';
 import { differences, type Change } from './differences.js';
 import { maxVersion } from './index-rows.js';
-import { sourceKinds, startIndexer, type EventIndex, type EventSource, type SourceKind } from './indexer.js';
+import { isSource, startIndexer, type EventIndex, type EventSource } from './indexer.js';
 import { foldAsker, stateAt } from './states.js';
 import { lastVersion, rowsOf, untilReached, versionAt } from './streams.js';
 
@@ -183,6 +183,4 @@ export function openEventStore({ instance, registry, gateway }: EventStoreOption
   };
 }
 
-const isSource = <C extends { readonly kind: string }>(component: C): component is C & { readonly kind: SourceKind } =>
-  (sourceKinds as readonly string[]).includes(component.kind);
 const unknownAggregate = (type: string, id: string): SpoolError => new SpoolError('UNKNOWN_AGGREGATE', `there is no ${type} ${id}`);

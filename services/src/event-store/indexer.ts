@@ -1,14 +1,26 @@
 import { readMeta, SnapshotSchema, SpoolError, type Snapshot } from '@spool/schemas';
-import { snapshotPrefix } from '@spool/sdk';
+import { snapshotPrefix, type RegisteredComponent } from '@spool/sdk';
 import { localWork, type ConsumedRecord, type Instance, type Offset, type RunningProcessor, type Store, type Table } from '@spool/streams';
 import { rowKey, statesTable, streamsTable, versionOf, type FoldedRow, type IndexRow } from './index-rows.js';
 
 /** What writes events of its own, in a topic of its own. */
-export const sourceKinds = ['aggregate', 'service', 'saga'] as const;
-export type SourceKind = (typeof sourceKinds)[number];
+const sourceKinds = ['aggregate', 'service', 'saga'] as const;
+type SourceKind = (typeof sourceKinds)[number];
 export interface EventSource {
   readonly kind: SourceKind;
   readonly name: string;
+}
+
+export const isSource = <C extends { readonly kind: string }>(component: C): component is C & { readonly kind: SourceKind } =>
+  (sourceKinds as readonly string[]).includes(component.kind);
+
+/** The components that write events and have a topic for them. */
+export async function sourcesOf(
+  { kafka, topics }: Pick<Instance, 'kafka' | 'topics'>,
+  components: readonly RegisteredComponent[],
+): Promise<readonly EventSource[]> {
+  const there = new Set(await kafka.admin.listTopics());
+  return components.filter(isSource).filter(({ name }) => there.has(topics.events(name).name));
 }
 
 /** The index of one source of events. */
