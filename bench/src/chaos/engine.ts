@@ -7,10 +7,10 @@ import { observe } from '../engine/observe.js';
 import { nodeCommand, once } from '../engine/start.js';
 import { countOf, inputRecord, keyOf, partitions, type Answers } from '../engine/workload.js';
 import { differences } from './check.js';
+import { again, disturbAll, instances, msPerKill, plan, quietMs, sessionTimeoutMs } from './disturbances.js';
 import { collect } from './evidence.js';
 import { chaosTopics, type ChaosInstanceConfig } from './instance/instance.js';
 import type { Tampering } from './instance/tampering.js';
-import { randomOf } from './random.js';
 
 export interface ChaosOptions {
   readonly brokers: readonly string[];
@@ -30,22 +30,6 @@ export interface ChaosOptions {
   /** All of it ends by then, in milliseconds, or has failed. */
   readonly deadlineMs: number;
   readonly progress: (line: string) => void;
-}
-
-const sessionTimeoutMs = 1500;
-const instances = ['one', 'two'] as const;
-/** So that records still come when the last instance is killed. */
-const msPerKill = 2000;
-const quietMs = 60_000;
-
-interface Disturbance {
-  /** Happens when so many results have been seen, and a moment later. */
-  readonly after: number;
-  readonly delayMs: number;
-  readonly kind: 'kill' | 'stop';
-  readonly victim: number;
-  /** How long a stopped one stays so: past its session. */
-  readonly stoppedMs: number;
 }
 
 /**
@@ -103,12 +87,13 @@ export async function chaosEngine(options: ChaosOptions): Promise<readonly strin
       }
     })();
     producing.catch(() => undefined);
-    for (const [number, disturbance] of plan(options).entries()) {
-      while (answers.answered < disturbance.after) await sleep(2, undefined, { signal: over });
-      await sleep(disturbance.delayMs);
-      await disturb(children[disturbance.victim]!, disturbance);
-      progress(`${number + 1}: ${disturbance.kind} ${instances[disturbance.victim]!} after ${answers.answered} results`);
-    }
+    await disturbAll({
+      children,
+      plan: plan(options.seed, options.kills, records),
+      answered: () => answers.answered,
+      over,
+      progress,
+    });
     await producing;
     // 2. What is left is counted, or nothing moves any more: then the check says what is missing.
     await observer.untilAnswered(quietMs).catch((thrown: unknown) => progress((thrown as Error).message));
@@ -122,28 +107,6 @@ export async function chaosEngine(options: ChaosOptions): Promise<readonly strin
   }
 }
 
-function plan({ seed, kills, records }: ChaosOptions): readonly Disturbance[] {
-  const random = randomOf(seed);
-  const stops = Math.max(1, Math.floor(kills / 5));
-  return Array.from({ length: kills + stops }, (_, index): Disturbance => ({
-    after: Math.floor(records * (0.01 + 0.95 * random())),
-    delayMs: Math.floor(30 * random()),
-    kind: index < kills ? 'kill' : 'stop',
-    victim: random() < 0.5 ? 0 : 1,
-    stoppedMs: Math.floor(sessionTimeoutMs * (1.2 + random())),
-  })).sort((a, b) => a.after - b.after);
-}
-
-async function disturb(child: SupervisedChild, { kind, stoppedMs }: Disturbance): Promise<void> {
-  // One that was killed a moment ago comes back first.
-  await child.untilReady(quietMs);
-  if (kind === 'kill') return child.kill();
-  const pid = child.pid!;
-  process.kill(pid, 'SIGSTOP');
-  await sleep(stoppedMs);
-  process.kill(pid, 'SIGCONT');
-}
-
 const instanceMain = fileURLToPath(new URL('instance/main.js', import.meta.url));
 
 /** @param whenItDies `again`: it is started again, as often as it takes */
@@ -152,7 +115,7 @@ export function startInstance(config: ChaosInstanceConfig, whenItDies: 'again' |
     ...nodeCommand([instanceMain, JSON.stringify(config)]),
     name: config.instance,
     logFile: join(config.dataDir, `${config.instance}.log`),
-    restart: whenItDies === 'again' ? { firstDelayMs: 50, maxDelayMs: 200, maxQuickDeaths: Number.POSITIVE_INFINITY } : once,
+    restart: whenItDies === 'again' ? again : once,
   });
 }
 

@@ -6,11 +6,13 @@ import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { startKafka } from '@spool/embedded';
 import { startRegistryServer } from '@spool/schemas/testing';
 import { chaosRegistry } from '@spool/services/chaos';
+import { chaosCommands } from './commands/commands.js';
 import { chaosEngine } from './engine.js';
-import { tamperings } from './instance/tampering.js';
+import { commandTamperings, tamperings } from './instance/tampering.js';
 import { chaosStandby } from './standby.js';
 
 const usage = `npm run chaos -- engine [--seed n] [--kills 50] [--records 200000] [--standbys 0] [--writer-per-task] [--tamper ${tamperings.join('|')}] [--quick]
+npm run chaos -- commands [--seed n] [--kills 20] [--commands 50000] [--clients 64] [--writer-per-task] [--tamper ${commandTamperings.join('|')}] [--quick]
 npm run chaos -- standby [--keys 1000000] [--session 1000] [--quick]
 npm run chaos -- registry [--seed n] [--seconds 120] [--quick]`;
 /** What a take-over with a standby may take. */
@@ -22,6 +24,8 @@ const { values, positionals } = parseArgs({
     seed: { type: 'string' },
     kills: { type: 'string' },
     records: { type: 'string' },
+    commands: { type: 'string' },
+    clients: { type: 'string' },
     standbys: { type: 'string' },
     keys: { type: 'string' },
     seconds: { type: 'string' },
@@ -35,13 +39,18 @@ const { values, positionals } = parseArgs({
 const quick = values.quick === true;
 const number = (given: string | undefined, otherwise: number): number => (given === undefined ? otherwise : Number(given));
 const seed = number(values.seed, Date.now() % 1_000_000);
-const kills = number(values.kills, quick ? 5 : 50);
+const killsOr = (otherwise: number): number => number(values.kills, quick ? 5 : otherwise);
+const kills = killsOr(50);
 const records = number(values.records, quick ? 20_000 : 200_000);
 const standbys = number(values.standbys, 0);
 const keys = number(values.keys, quick ? 20_000 : 1_000_000);
 const seconds = number(values.seconds, quick ? 10 : 120);
 const sessionTimeoutMs = number(values.session, 1000);
+const commands = number(values.commands, quick ? 5000 : 50_000);
+const clients = number(values.clients, 64);
 const tampering = tamperings.find((name) => name === values.tamper);
+const commandTampering = commandTamperings.find((name) => name === values.tamper);
+const transactions = values['writer-per-task'] === true ? 'partition' : 'instance';
 const progress = (line: string): void => console.error(line);
 
 async function engine(brokers: readonly string[], dataDir: string): Promise<boolean> {
@@ -55,7 +64,7 @@ async function engine(brokers: readonly string[], dataDir: string): Promise<bool
     records,
     keys: 1000,
     standbys: standbys === 0 ? 0 : 1,
-    transactions: values['writer-per-task'] === true ? 'partition' : 'instance',
+    transactions,
     deadlineMs: 120_000 + kills * 10_000,
     ...(tampering === undefined ? {} : { tampering }),
     progress,
@@ -66,6 +75,34 @@ async function engine(brokers: readonly string[], dataDir: string): Promise<bool
     found.length === 0
       ? `every one of ${records} records was counted once, and output, changelog and stores agree (${seconds} s)`
       : `${found.length} differences (${seconds} s); again with --seed ${seed}`,
+  );
+  return found.length === 0;
+}
+
+/** Clients send commands with exact expected versions to instances that come and go. */
+async function commandsRun(brokers: readonly string[], dataDir: string): Promise<boolean> {
+  const kills = killsOr(20);
+  console.log(`seed ${seed}: ${kills} kills while ${clients} clients send ${commands} commands`);
+  const began = performance.now();
+  const found = await chaosCommands({
+    brokers,
+    dataDir,
+    seed,
+    kills,
+    commands,
+    clients,
+    aggregates: 500,
+    transactions,
+    deadlineMs: 120_000 + kills * 10_000,
+    ...(commandTampering === undefined ? {} : { tampering: commandTampering }),
+    progress,
+  });
+  const seconds = Math.round((performance.now() - began) / 1000);
+  for (const line of found.slice(0, 50)) console.log(line);
+  console.log(
+    found.length === 0
+      ? `what ${clients} clients were told of ${commands} commands agrees with the log (${seconds} s)`
+      : `${found.length} violations (${seconds} s); again with --seed ${seed}`,
   );
   return found.length === 0;
 }
@@ -113,11 +150,11 @@ async function registry(brokers: readonly string[], dataDir: string): Promise<bo
   }
 }
 
-const runs = { engine, standby, registry };
+const runs = { engine, commands: commandsRun, standby, registry };
 const run = positionals.length === 1 ? Object.entries(runs).find(([name]) => name === positionals[0])?.[1] : undefined;
 const isBad =
-  ![seed, kills, records, standbys, keys, seconds, sessionTimeoutMs].every((n) => Number.isInteger(n) && n >= 0) ||
-  (values.tamper !== undefined && tampering === undefined);
+  ![seed, kills, records, commands, clients, standbys, keys, seconds, sessionTimeoutMs].every((n) => Number.isInteger(n) && n >= 0) ||
+  (values.tamper !== undefined && (positionals[0] === 'commands' ? commandTampering : tampering) === undefined);
 if (values.help === true || run === undefined || isBad) {
   console.error(usage);
   process.exit(values.help === true ? 0 : 2);

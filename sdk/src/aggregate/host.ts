@@ -63,6 +63,7 @@ export function aggregateHost(hosting: Hosting, aggregate: Aggregate): Processor
     fixed: `${aggregate.name} decides each command once: its position is not moved by orders, and a state is corrected by commands`,
     open: (task) => openTask(hosting, aggregate, task, writer),
     ...(writer === undefined ? {} : { close: writer.close }),
+    ...(hosting.sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs: hosting.sessionTimeoutMs }),
   };
 }
 
@@ -152,7 +153,10 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
     const version = row?.version ?? 0;
     if (!asExpected(meta.expectedVersion, version)) {
       const detail = `${aggregate.name} ${aggregateId} is at version ${version}, not ${meta.expectedVersion}`;
-      return answer({ outcome: 'conflict', version, problem: { code: 'VERSION_CONFLICT', detail, violations: [] } }, 'VERSION_CONFLICT');
+      const reply = { outcome: 'conflict' as const, version, problem: { code: 'VERSION_CONFLICT', detail, violations: [] } };
+      promise(reply);
+      // The version may come of this very group, or belong to an owner that was replaced unawares: it is true when the group has committed.
+      return tx.committed(() => told(reply, 'VERSION_CONFLICT'));
     }
     if (type === takeSnapshot) {
       touched.set(aggregateId, 'asked');

@@ -12,6 +12,8 @@ export interface Hosting {
   readonly outcomeRetentionMs: number;
   /** See `BundleConfig.transactions`. */
   readonly transactions: 'instance' | 'partition';
+  /** See `BundleConfig.sessionTimeoutMs`. */
+  readonly sessionTimeoutMs?: number | undefined;
 }
 
 /** Runs a handler within the interceptors of the bundle. */

@@ -35,6 +35,8 @@ export interface BundleConfig {
    * transactional id for each partition, which costs more under load. @default 'instance'
    */
   readonly transactions?: 'instance' | 'partition';
+  /** How long an instance may be silent before its aggregates go to others, in milliseconds; brokers refuse less than they are set to. @default 6000 */
+  readonly sessionTimeoutMs?: number;
 }
 
 export interface RunningBundle extends AsyncDisposable {
@@ -98,6 +100,7 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       replies: createReplySender(instance),
       outcomeRetentionMs: config.outcomeRetentionMs ?? day,
       transactions: config.transactions ?? 'instance',
+      sessionTimeoutMs: config.sessionTimeoutMs,
     };
     for (const aggregate of of('aggregate')) {
       const host = aggregateHost(hosting, aggregate);
