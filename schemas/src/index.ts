@@ -28,6 +28,7 @@ export {
   type MessageMeta,
   type ReadMeta,
   type ReplyAddress,
+  type SentMeta,
 } from './cloudevents/meta.js';
 export { childOf, formatTraceparent, newTrace, parseTraceparent, type TraceContext } from './cloudevents/traceparent.js';
 export {

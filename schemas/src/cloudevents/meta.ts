@@ -74,38 +74,40 @@ export interface MessageMeta {
   readonly actor: string;
 }
 
-/** Headers of a message; what is undefined is left out. */
-export function messageHeaders(meta: { readonly [K in keyof MessageMeta]?: MessageMeta[K] | undefined }): Record<string, string> {
-  const headers: Record<string, string> = {
-    [headerNames.specVersion]: '1.0',
-    [headerNames.contentType]: meta.contentType ?? avroContentType,
-  };
-  const text = (name: string, value: string | undefined): void => {
-    if (value !== undefined) headers[name] = value;
-  };
-  const number = (name: string, value: number | undefined): void => {
-    if (value !== undefined) headers[name] = String(value);
-  };
-  text(headerNames.id, meta.id);
-  text(headerNames.type, meta.type);
-  text(headerNames.source, meta.source);
-  if (meta.time !== undefined) headers[headerNames.time] = new Date(meta.time).toISOString();
-  text(headerNames.subject, meta.subject);
-  text(headerNames.traceparent, meta.traceparent);
-  text(headerNames.tracestate, meta.tracestate);
-  text(headerNames.correlationId, meta.correlationId);
-  text(headerNames.causationId, meta.causationId);
-  number(headerNames.aggregateVersion, meta.aggregateVersion);
-  text(headerNames.expectedVersion, meta.expectedVersion?.toString());
-  number(headerNames.writerEpoch, meta.writerEpoch);
-  text(headerNames.commandId, meta.commandId);
-  number(headerNames.deadline, meta.deadline);
+export type SentMeta = { readonly [K in keyof MessageMeta]?: MessageMeta[K] | undefined };
+
+/** Headers of a message; what is undefined is left out. It is called for each message, and so each header has a line of its own, not a call. */
+export function messageHeaders(meta: SentMeta): Record<string, string> {
+  const headers: Record<string, string> = {};
+  headers[headerNames.specVersion] = '1.0';
+  headers[headerNames.contentType] = meta.contentType ?? avroContentType;
+  if (meta.id !== undefined) headers[headerNames.id] = meta.id;
+  if (meta.type !== undefined) headers[headerNames.type] = meta.type;
+  if (meta.source !== undefined) headers[headerNames.source] = meta.source;
+  if (meta.time !== undefined) headers[headerNames.time] = rfc3339(meta.time);
+  if (meta.subject !== undefined) headers[headerNames.subject] = meta.subject;
+  if (meta.traceparent !== undefined) headers[headerNames.traceparent] = meta.traceparent;
+  if (meta.tracestate !== undefined) headers[headerNames.tracestate] = meta.tracestate;
+  if (meta.correlationId !== undefined) headers[headerNames.correlationId] = meta.correlationId;
+  if (meta.causationId !== undefined) headers[headerNames.causationId] = meta.causationId;
+  if (meta.aggregateVersion !== undefined) headers[headerNames.aggregateVersion] = String(meta.aggregateVersion);
+  if (meta.expectedVersion !== undefined) headers[headerNames.expectedVersion] = String(meta.expectedVersion);
+  if (meta.writerEpoch !== undefined) headers[headerNames.writerEpoch] = String(meta.writerEpoch);
+  if (meta.commandId !== undefined) headers[headerNames.commandId] = meta.commandId;
+  if (meta.deadline !== undefined) headers[headerNames.deadline] = String(meta.deadline);
   if (meta.replyTo !== undefined) headers[headerNames.replyTo] = formatReplyAddress(meta.replyTo);
-  text(headerNames.replyKey, meta.replyKey);
-  text(headerNames.context, meta.context);
-  text(headerNames.replayId, meta.replayId);
-  text(headerNames.actor, meta.actor);
+  if (meta.replyKey !== undefined) headers[headerNames.replyKey] = meta.replyKey;
+  if (meta.context !== undefined) headers[headerNames.context] = meta.context;
+  if (meta.replayId !== undefined) headers[headerNames.replayId] = meta.replayId;
+  if (meta.actor !== undefined) headers[headerNames.actor] = meta.actor;
   return headers;
+}
+
+/** Messages of one millisecond share its text. */
+const last = { time: 0, text: new Date(0).toISOString() };
+function rfc3339(time: number): string {
+  if (time !== last.time) [last.time, last.text] = [time, new Date(time).toISOString()];
+  return last.text;
 }
 
 export type ReadMeta = { readonly [K in keyof MessageMeta]: MessageMeta[K] | undefined };

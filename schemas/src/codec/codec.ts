@@ -44,6 +44,8 @@ export interface DecodedRecord {
 export interface Codec {
   /** Registers `<topic>-<full name>` once for each topic and schema; from then on encoding needs no call. @throws as `SchemaRegistry.register`. */
   encoder<T>(topic: string, schema: RecordSchema<T>): Promise<Encoder<T>>;
+  /** What `encoder` has registered already, without a promise; undefined before. */
+  readyEncoder<T>(topic: string, schema: RecordSchema<T>): Encoder<T> | undefined;
   /** One decoder for each schema, whatever topics it reads. */
   decoder<T>(schema: RecordSchema<T>): Decoder<T>;
   /** Reads by the writer's schema, for browsing. @throws as `Decoder.decode`. */
@@ -68,6 +70,7 @@ export function createCodec({ registry, upcasters }: CodecOptions): Codec {
   const writers = new Map<number, Writer>();
   const lookUps = new Map<number, Promise<Writer>>();
   const encoders = new Map<string, { readonly schema: RecordSchema<unknown>; readonly encoder: Promise<Encoder<never>> }>();
+  const readyEncoders = new WeakMap<RecordSchema<unknown>, Map<string, Encoder<never>>>();
   const decoders = new WeakMap<RecordSchema<unknown>, Decoder<unknown>>();
 
   /** One look-up at a time for an id, and none once it is known. A failed one is not kept. */
@@ -92,11 +95,17 @@ export function createCodec({ registry, upcasters }: CodecOptions): Codec {
       const subject = subjectOf(topic, schema.fullName);
       const known = encoders.get(subject);
       if (known?.schema === schema) return known.encoder;
-      const encoder = registry.register(subject, schema.schema).then((id) => createEncoder(schema, id));
+      const encoder = registry.register(subject, schema.schema).then((id) => {
+        const made = createEncoder(schema, id);
+        const byTopic = readyEncoders.get(schema) ?? new Map<string, Encoder<never>>();
+        readyEncoders.set(schema, byTopic.set(topic, made));
+        return made;
+      });
       encoders.set(subject, { schema, encoder: encoder });
       encoder.catch(() => encoders.delete(subject));
       return encoder;
     },
+    readyEncoder: <T>(topic: string, schema: RecordSchema<T>) => readyEncoders.get(schema)?.get(topic) as Encoder<T> | undefined,
     decoder<T>(schema: RecordSchema<T>): Decoder<T> {
       const known = decoders.get(schema);
       if (known !== undefined) return known as Decoder<T>;

@@ -5,7 +5,8 @@ import {
   SpoolError,
   toJson,
   type Codec,
-  type MessageMeta,
+  type Encoder,
+  type SentMeta,
   type RecordSchema,
   type Reply,
   type ReplyAddress,
@@ -40,36 +41,35 @@ export function createGateway(options: GatewayOptions): Gateway {
   const { codec, topics, producer, replies, registry, now } = options;
   const maxInFlight = options.maxInFlight ?? 2048;
 
-  const post = async (message: RequestMessage, deadline: number, replyTo: ReplyAddress | undefined): Promise<void> => {
-    const meta = { traceparent: newTraceparent(), ...message.meta };
+  const post = (message: RequestMessage, deadline: number, replyTo: ReplyAddress | undefined): Promise<unknown> => {
+    const { topic, key, value, partition, id, meta } = message;
     const headers = messageHeaders({
       ...meta,
-      id: message.id,
+      id,
       type: message.type,
       source: options.source,
       time: now(),
-      correlationId: meta.correlationId ?? message.id,
+      traceparent: meta?.traceparent ?? newTraceparent(),
+      correlationId: meta?.correlationId ?? id,
       deadline,
       replyTo,
     });
     if (message.after !== undefined && message.after !== '') headers[afterHeader] = message.after;
-    const { topic, key, value, partition } = message;
-    await producer.send({ topic, key, value, headers, ...(partition === undefined ? {} : { partition }) });
+    return producer.send(partition === undefined ? { topic, key, value, headers } : { topic, key, value, headers, partition });
   };
   const deadlineOf = (message: RequestMessage): number => now() + (message.timeoutMs ?? defaultTimeoutMs);
-  const request = async (message: RequestMessage): Promise<Reply> => {
+  const request = (message: RequestMessage): Promise<Reply> => {
     if (replies.waiting >= maxInFlight) {
-      throw new SpoolError('OVERLOADED', `${maxInFlight} requests are in flight already`, { retryAfterMs: 1000 });
+      return Promise.reject(
+        new SpoolError('OVERLOADED', `${maxInFlight} requests are in flight already`, { retryAfterMs: 1000 }),
+      );
     }
     const deadline = deadlineOf(message);
-    const reply = replies.wait(message.id, deadline);
-    // The reply may be lost after a send that failed, and then its time runs out unheard.
-    reply.catch(() => undefined);
-    await post(message, deadline, replies.address);
-    return reply;
+    return replies.wait(message.id, deadline, post(message, deadline, replies.address));
   };
 
-  const commandMessage = async (
+  /** A promise only where a schema is used for the first time. */
+  const commandMessage = (
     target: Pick<CommandTarget, 'kind' | 'name'>,
     schema: RecordSchema<unknown>,
     type: string,
@@ -78,14 +78,16 @@ export function createGateway(options: GatewayOptions): Gateway {
     sent: SendOptions,
   ) => {
     const { topic, key, commandId } = addressOf(topics, target, id, sent);
-    const encoder = await codec.encoder(topic, schema);
-    const value = encoder.encode(payload);
-    const expectedVersion = sent.expectedVersion === 'none' ? 0 : sent.expectedVersion;
-    const meta = { ...sharedMeta(sent), ...(expectedVersion === undefined || expectedVersion === 'any' ? {} : { expectedVersion }) };
-    return { topic, key, type, id: commandId, value, timeoutMs: sent.timeoutMs, meta };
+    const message = (encoder: Encoder<unknown>) => {
+      const value = encoder.encode(payload);
+      return { topic, key, type, id: commandId, value, timeoutMs: sent.timeoutMs, meta: commandMeta(sent) };
+    };
+    const encoder = codec.readyEncoder(topic, schema);
+    return encoder === undefined ? codec.encoder(topic, schema).then(message) : message(encoder);
   };
   const send = async (...command: Parameters<typeof commandMessage>) => {
-    const message = await commandMessage(...command);
+    const pending = commandMessage(...command);
+    const message = pending instanceof Promise ? await pending : pending;
     return toResult(await request(message), message.id, message.key);
   };
   const ask = async (topic: string, query: QuerySchemas, type: string, payload: unknown, asked: AskOptions) => {
@@ -152,12 +154,20 @@ export function addressOf(
   return { topic: topics.commands(name).name, key: id, commandId };
 }
 
-const sharedMeta = ({ correlationId, causationId, traceparent, actor, context }: AskOptions): Partial<MessageMeta> => ({
-  ...(correlationId === undefined ? {} : { correlationId }),
-  ...(causationId === undefined ? {} : { causationId }),
-  ...(traceparent === undefined ? {} : { traceparent }),
-  ...(actor === undefined ? {} : { actor }),
-  ...(context === undefined ? {} : { context }),
+const sharedMeta = ({ correlationId, causationId, traceparent, actor, context }: AskOptions): SentMeta => ({
+  correlationId,
+  causationId,
+  traceparent,
+  actor,
+  context,
+});
+const commandMeta = ({ correlationId, causationId, traceparent, actor, context, expectedVersion }: SendOptions): SentMeta => ({
+  correlationId,
+  causationId,
+  traceparent,
+  actor,
+  context,
+  expectedVersion: expectedVersion === 'none' ? 0 : expectedVersion === 'any' ? undefined : expectedVersion,
 });
 
 function toResult(reply: Reply, commandId: string, aggregateId: string): CommandResult {

@@ -116,12 +116,14 @@ export async function openLeasedReplies(options: LeasedRepliesOptions): Promise<
       return current.address;
     },
     get waiting() {
-      return [current, ...retired].reduce((sum, { waiting }) => sum + waiting, 0);
+      let { waiting } = current;
+      for (const former of retired) waiting += former.waiting;
+      return waiting;
     },
     get held() {
       return lease?.held === true;
     },
-    wait: (messageId, deadline) => current.wait(messageId, deadline),
+    wait: (messageId, deadline, sent) => current.wait(messageId, deadline, sent),
     close,
     [Symbol.asyncDispose]: close,
   };

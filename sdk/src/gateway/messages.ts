@@ -1,4 +1,4 @@
-import type { MessageMeta, PayloadOf, Reply } from '@spool/schemas';
+import type { PayloadOf, Reply, SentMeta } from '@spool/schemas';
 import type { CommandTarget, QueryTarget } from '../messages.js';
 import type { Payloads } from '../payloads.js';
 import type { PositionToken } from '../position/token.js';
@@ -91,6 +91,6 @@ export interface RequestMessage {
   readonly id: string;
   readonly value: Buffer;
   readonly timeoutMs?: number | undefined;
-  readonly meta?: Partial<MessageMeta>;
+  readonly meta?: SentMeta;
   readonly after?: PositionToken | undefined;
 }

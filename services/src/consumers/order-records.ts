@@ -25,7 +25,7 @@ export async function orderRecords({ codec, topics, now }: Pick<Instance, 'codec
     order(wish) {
       const value = orders.encode({ ...blank, ...wish, id: randomUUID(), at: now() });
       // All orders of a consumer stand in one partition, in order; the key says which later ones take the place of earlier ones.
-      const partition = partitionOf(Buffer.from(wish.consumer), topics.control.partitions);
+      const partition = partitionOf(wish.consumer, topics.control.partitions);
       return { topic: topics.control.name, partition, key: `${wish.consumer}/${matter(wish.action)}`, value };
     },
     audit({ name, roles }, action, target, reason, outcome = 'done') {

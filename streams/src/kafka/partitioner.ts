@@ -1,6 +1,6 @@
 /** Kafka's default: the murmur2 hash of the key, as the Java client computes it, so that any client finds the same partition. */
-export function partitionOf(key: Buffer, partitions: number): number {
-  return (murmur2(key) & 0x7fffffff) % partitions;
+export function partitionOf(key: string | Buffer, partitions: number): number {
+  return (murmur2(typeof key === 'string' ? Buffer.from(key) : key) & 0x7fffffff) % partitions;
 }
 
 const M = 0x5bd1e995;

@@ -2,17 +2,18 @@ import crc32C from 'kafkajs/src/protocol/recordBatch/crc32C/crc32C.js';
 import type { ProducerRecord } from '../port.js';
 import type { ProducerIdentity } from './messages.js';
 
-/** A record made ready once: bytes instead of strings, and a bound for its size. */
+/** A record made ready once: measured, with a bound for its size. */
 export interface ReadyRecord {
-  readonly key: Buffer | null;
+  readonly key: string | Buffer | null;
   readonly value: Buffer | null;
-  readonly headers: readonly (readonly [name: string, value: string | Buffer])[];
+  readonly headers: Readonly<Record<string, string | Buffer>>;
+  readonly headerCount: number;
   readonly timestamp: number;
   /** Never less than what the record takes in a batch. */
   readonly maxBytes: number;
 }
 
-const NO_HEADERS: ReadyRecord['headers'] = [];
+const NO_HEADERS: ReadyRecord['headers'] = {};
 /** Varints of length, timestamp, offset, key, value and header count, and the attributes, at their longest. */
 const RECORD_OVERHEAD = 5 + 1 + 10 + 5 + 5 + 5 + 5;
 const HEADER_OVERHEAD = 5 + 5;
@@ -20,15 +21,18 @@ const HEADER_OVERHEAD = 5 + 5;
 const BATCH_OVERHEAD = 61;
 
 export function readyRecord(record: ProducerRecord, now: number): ReadyRecord {
-  const key = typeof record.key === 'string' ? Buffer.from(record.key) : record.key;
-  const headers = record.headers === undefined ? NO_HEADERS : Object.entries(record.headers);
-  let maxBytes = RECORD_OVERHEAD + (key?.length ?? 0) + (record.value?.length ?? 0);
-  for (const [name, value] of headers) {
-    // UTF-8 takes three bytes for each UTF-16 unit at most
-    maxBytes += HEADER_OVERHEAD + 3 * name.length + (typeof value === 'string' ? 3 * value.length : value.length);
+  const { key, value, headers = NO_HEADERS } = record;
+  let maxBytes = RECORD_OVERHEAD + (key === null ? 0 : maxBytesOf(key)) + (value?.length ?? 0);
+  let headerCount = 0;
+  for (const name in headers) {
+    maxBytes += HEADER_OVERHEAD + maxBytesOf(name) + maxBytesOf(headers[name]!);
+    headerCount++;
   }
-  return { key, value: record.value, headers, timestamp: Math.trunc(record.timestamp ?? now), maxBytes };
+  return { key, value, headers, headerCount, timestamp: Math.trunc(record.timestamp ?? now), maxBytes };
 }
+
+/** UTF-8 takes three bytes for each UTF-16 unit at most. */
+const maxBytesOf = (text: string | Buffer): number => (typeof text === 'string' ? 3 * text.length : text.length);
 
 export interface BatchToSend {
   readonly topic: string;
@@ -70,33 +74,51 @@ export function writeBatch(target: Buffer, start: number, batch: BatchToSend, tr
 }
 
 function writeRecord(target: Buffer, start: number, record: ReadyRecord, offsetDelta: number, timestampDelta: number): number {
-  // the length comes first and is a varint: leave one byte for it, and move the record when that was too few
-  const body = start + 1;
+  // the length comes first and is a varint: leave as many bytes as it may take, and move the record when they were too many
+  const left = varintSize(record.maxBytes);
+  const body = start + left;
   target[body] = 0; // attributes
   let at = writeVarint(target, body + 1, timestampDelta);
   at = writeVarint(target, at, offsetDelta);
-  at = writeBytes(target, at, record.key);
-  at = writeBytes(target, at, record.value);
-  at = writeVarint(target, at, record.headers.length);
-  for (const [name, value] of record.headers) {
-    at = writeText(target, at, name);
-    at = typeof value === 'string' ? writeText(target, at, value) : writeBytes(target, at, value);
-  }
+  at = record.key === null ? writeVarint(target, at, -1) : write(target, at, record.key);
+  at = record.value === null ? writeVarint(target, at, -1) : write(target, at, record.value);
+  at = writeVarint(target, at, record.headerCount);
+  const { headers } = record;
+  for (const name in headers) at = write(target, write(target, at, name), headers[name]!);
   const length = at - body;
-  const more = varintSize(length) - 1;
-  if (more > 0) target.copyWithin(body + more, body, at);
+  const less = left - varintSize(length);
+  if (less > 0) target.copyWithin(body - less, body, at);
   writeVarint(target, start, length);
-  return at + more;
+  return at - less;
 }
 
-function writeBytes(target: Buffer, at: number, bytes: Buffer | null): number {
-  if (bytes === null) return writeVarint(target, at, -1);
+const write = (target: Buffer, at: number, data: string | Buffer): number =>
+  typeof data === 'string' ? writeText(target, at, data) : writeBytes(target, at, data);
+
+function writeBytes(target: Buffer, at: number, bytes: Buffer): number {
   const start = writeVarint(target, at, bytes.length);
   target.set(bytes, start);
   return start + bytes.length;
 }
 
+/** Texts of fewer units than this have a length of one byte, and are written faster by hand than by a call out of JavaScript. */
+const SHORT = 64;
+
 function writeText(target: Buffer, at: number, text: string): number {
+  const units = text.length;
+  if (units < SHORT) {
+    let end = at + 1;
+    let i = 0;
+    for (; i < units; i++) {
+      const code = text.charCodeAt(i);
+      if (code > 0x7f) break;
+      target[end++] = code;
+    }
+    if (i === units) {
+      target[at] = units << 1;
+      return end;
+    }
+  }
   const length = Buffer.byteLength(text);
   const start = writeVarint(target, at, length);
   target.write(text, start, length);

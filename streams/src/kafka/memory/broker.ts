@@ -106,7 +106,7 @@ export class MemoryBroker {
     const topic = this.topic(record.topic);
     const count = topic.logs.length;
     const partition =
-      record.partition ?? (record.key === null ? topic.nextRoundRobin++ % count : partitionOf(Buffer.from(record.key), count));
+      record.partition ?? (record.key === null ? topic.nextRoundRobin++ % count : partitionOf(record.key, count));
     this.log(record.topic, partition).check(record);
     return partition;
   }
