@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { hrtime } from 'node:process';
 import {
   messageHeaders,
   readMeta,
@@ -10,6 +9,7 @@ import {
   type Decoder,
   type Encoder,
   type ReadMeta,
+  type ReplyAddress,
 } from '@spool/schemas';
 import {
   checkpointCodec,
@@ -31,7 +31,7 @@ import {
 import { consumerId } from '../bundle/descriptor.js';
 import { expired, expiry, problemOf, type Answered } from '../host/replying.js';
 import { emitSpan } from '../host/spans.js';
-import { tokenAfter, toToken } from '../position/token.js';
+import { tokenAfter, toToken, type PositionToken } from '../position/token.js';
 import { handled, type Hosting } from '../host/hosting.js';
 import { reject, Rejection, type Aggregate } from './aggregate.js';
 import { eventReader } from '../event/reader.js';
@@ -75,6 +75,7 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
   const generation = task.assignment?.generation ?? 0;
   const changelog: TopicPartition = { topic: topics.snapshots(aggregate.name).name, partition };
   const events: TopicPartition = { topic: topics.events(aggregate.name).name, partition };
+  const eventsKey = partitionKey(events);
   const onError = (error: unknown): void => instance.log('error', 'the store cannot be written', { consumer, error: String(error) });
   const store = writeBehind(instance.openStore(consumer, task.id, aggregate.codeVersion), { onError });
 
@@ -92,20 +93,44 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
     ...changelog,
     store,
     encoder: snapshotEncoder,
-    eventPosition: () => store.checkpoint.positions.get(partitionKey(events)),
+    eventPosition: () => store.checkpoint.positions.get(eventsKey),
     now,
     maxUncovered,
   });
   /** Of the group under way; ids of one that was given up do no harm, they are looked at once more. */
   const touched = new Map<string, 'changed' | 'asked'>();
-  let sequence = '';
+  let latest: ConsumedRecord | undefined;
+
+  /** Where the reply is to stand in the transaction. */
+  const promise = ({ meta, tx }: Command, reply: Answered): void => {
+    if (isDurable(meta)) tx.emit(replies.record(meta, reply));
+  };
+  const told = (c: Command, reply: Answered, errorClass: string | null, handleUs: number, commitUs: number): void => {
+    if (!isDurable(c.meta)) replies.send(c.meta, reply);
+    emitSpan(instance, {
+      component: aggregate.name,
+      componentKind: 'aggregate',
+      messageKind: 'command',
+      type: c.type,
+      record: c.record,
+      meta: c.meta,
+      handleUs,
+      commitUs,
+      outcome: reply.outcome,
+      errorClass,
+      replayId: null,
+    });
+  };
+  /** The answer to a command that changes nothing. */
+  const answer = (c: Command, reply: Answered, errorClass: string): void => {
+    promise(c, reply);
+    told(c, reply, errorClass, microsSince(c.began), 0);
+  };
 
   // 2. One command: expired, repeated, in conflict, or decided.
   const handle = (record: ConsumedRecord, tx: TaskContext): void | Promise<void> => {
-    const began = hrtime.bigint();
-    // One that was parked is decided with the offset that it had, in a group of another time.
-    const letter = record.headers['dlq-letter'];
-    sequence = letter === undefined ? record.offset.toString() : `d${letter.toString()}`;
+    const began = performance.now();
+    latest = record;
     const meta = readMeta(record.headers);
     const { id: commandId, type } = meta;
     if (commandId === undefined || type === undefined || record.key === null || record.value === null) {
@@ -114,109 +139,88 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
         `the record at ${record.topic}-${record.partition}@${record.offset} is not a command: it needs ce_id, ce_type, a key and a value`,
       );
     }
-    const durable = meta.replyKey !== undefined && meta.replyTo !== undefined;
-    const pending = durable ? replies.prepare(meta.replyTo.topic) : undefined;
+    const pending = isDurable(meta) ? replies.prepare(meta.replyTo.topic) : undefined;
     if (pending !== undefined) return pending.then(() => handle(record, tx));
     const aggregateId = record.key.toString();
-    /** Where the reply is to stand in the transaction. */
-    const promise = (reply: Answered): void => {
-      if (durable) tx.emit(replies.record(meta, reply));
-    };
-    const told: Answer = (reply, errorClass, at) => {
-      if (!durable) replies.send(meta, reply);
-      emitSpan(instance, {
-        component: aggregate.name,
-        componentKind: 'aggregate',
-        messageKind: 'command',
-        type,
-        record,
-        meta,
-        handleUs: at?.handleUs ?? microsSince(began),
-        commitUs: at?.commitUs ?? 0,
-        outcome: reply.outcome,
-        errorClass,
-        replayId: null,
-      });
-    };
-    const answer: Answer = (reply, errorClass) => {
-      promise(reply);
-      told(reply, errorClass);
-    };
-    if (expired(meta, now())) return answer({ outcome: 'expired', problem: expiry(meta, now()) }, 'EXPIRED');
+    const c: Command = { record, tx, meta, commandId, type, aggregateId, began };
+    const at = now();
+    if (expired(meta, at)) return answer(c, { outcome: 'expired', problem: expiry(meta, at) }, 'EXPIRED');
     const repeated = outcomes.get(commandId, tx);
     if (repeated !== undefined) {
-      promise(recorded(commandId, repeated, events, new Map()));
+      promise(c, recorded(repeated, 'duplicate', ''));
       // Only when this group has committed is the position sure to hold the outcome.
-      return tx.committed(() => told(recorded(commandId, repeated, events, store.checkpoint.positions), null));
+      return tx.committed(() => {
+        const end = store.checkpoint.positions.get(eventsKey);
+        const position = end === undefined ? '' : toToken(new Map([[eventsKey, end]]));
+        told(c, recorded(repeated, 'duplicate', position), null, microsSince(began), 0);
+      });
     }
     const row = tx.table<StateRow>(stateTable).get(aggregateId);
     const version = row?.version ?? 0;
     if (!asExpected(meta.expectedVersion, version)) {
       const detail = `${aggregate.name} ${aggregateId} is at version ${version}, not ${meta.expectedVersion}`;
       const reply = { outcome: 'conflict' as const, version, problem: { code: 'VERSION_CONFLICT', detail, violations: [] } };
-      promise(reply);
+      promise(c, reply);
       // The version may come of this very group, or belong to an owner that was replaced unawares: it is true when the group has committed.
-      return tx.committed(() => told(reply, 'VERSION_CONFLICT'));
+      return tx.committed(({ tookUs }) => told(c, reply, 'VERSION_CONFLICT', microsSince(began), tookUs));
     }
     if (type === takeSnapshot) {
       touched.set(aggregateId, 'asked');
-      promise({ outcome: 'applied', version });
-      return tx.committed(({ tookUs }) => told({ outcome: 'applied', version }, null, { handleUs: microsSince(began), commitUs: tookUs }));
+      promise(c, { outcome: 'applied', version });
+      return tx.committed(({ tookUs }) => told(c, { outcome: 'applied', version }, null, microsSince(began), tookUs));
     }
     const decoder = commandDecoders.get(type);
     if (decoder === undefined) {
       const problem = problemOf(new SpoolError('UNKNOWN_COMMAND', `${aggregate.name} does not handle ${type}`));
-      return answer({ outcome: 'failed', problem }, 'UNKNOWN_COMMAND');
+      return answer(c, { outcome: 'failed', problem }, 'UNKNOWN_COMMAND');
     }
-    const go = (command: unknown): void | Promise<void> =>
-      decide({ record, tx, meta, commandId, type, aggregateId, row, command, began, promise, told });
     try {
       const command = decoder.decode(record.value);
-      const pending = command instanceof Promise ? command.then(go) : go(command);
-      return pending?.catch((thrown: unknown) => fail(thrown, answer));
+      const pending = command instanceof Promise ? command.then((decoded) => decide(c, row, decoded)) : decide(c, row, command);
+      return pending?.catch((thrown: unknown) => fail(c, thrown));
     } catch (thrown) {
-      fail(thrown, answer);
+      fail(c, thrown);
     }
   };
 
   /** A command that cannot be decided is refused, and is not parked: a fault in one command must not block its aggregate. */
-  const fail = (thrown: unknown, answer: Answer): void => {
+  const fail = (c: Command, thrown: unknown): void => {
     const error = toSpoolError(thrown);
     if (error.entry.retryable === 'backoff') throw error;
     if (error.code === 'INTERNAL') instance.log('error', 'decide failed', { aggregate: aggregate.name, error: error.message });
-    answer({ outcome: 'failed', problem: problemOf(error) }, error.code);
+    answer(c, { outcome: 'failed', problem: problemOf(error) }, error.code);
   };
 
-  const decide = (c: Deciding): void | Promise<void> => {
-    const { aggregateId, type, command, meta } = c;
-    const version = c.row?.version ?? 0;
+  const decide = (c: Command, row: StateRow | undefined, command: unknown): void | Promise<void> => {
+    const { aggregateId, type, meta } = c;
+    const version = row?.version ?? 0;
     const at = now();
     let ids = 0;
     const newId = (): string => createHash('sha256').update(`${c.commandId}#${ids++}`).digest('hex').slice(0, 32);
-    const state = c.row === undefined ? aggregate.initial() : c.row.state;
+    const state = row === undefined ? aggregate.initial() : row.state;
     const decision = handled(
       hosting,
       { component: aggregate.name, kind: 'aggregate', messageKind: 'command', type, payload: command, meta },
       () =>
-        c.row?.deleted === true
+        row?.deleted === true
           ? reject('DELETED', `${aggregate.name} ${aggregateId} was deleted`)
           : aggregate.decide(type, command, state, { aggregateId, version, now: at, newId }),
     );
-    return decision instanceof Promise ? decision.then((made) => apply(c, state, made, at)) : apply(c, state, decision, at);
+    return decision instanceof Promise ? decision.then((made) => apply(c, row, state, made, at)) : apply(c, row, state, decision, at);
   };
 
-  const apply = (c: Deciding, state: unknown, decision: readonly { type: string; data: unknown }[] | Rejection, at: number): void => {
+  const apply = (c: Command, row: StateRow | undefined, state: unknown, decision: Decision, at: number): void => {
     const { tx, aggregateId, commandId } = c;
-    const version = c.row?.version ?? 0;
+    const version = row?.version ?? 0;
     const rejection = decision instanceof Rejection ? decision : undefined;
     const made = decision instanceof Rejection ? [] : decision;
 
     // Everything is worked out before anything is written, so that a fault leaves nothing behind.
-    const values = made.map((event) => encode(event));
+    const values = made.map(encode);
     const bytes = values.reduce((sum, value) => sum + value.length, 0);
     if (bytes > maxEventBytes)
       throw new SpoolError('RECORD_TOO_LARGE', `the events of ${c.type} have ${bytes} bytes, ${maxEventBytes} is the most`);
-    const ending = made.findIndex(({ type }) => aggregate.deletes.has(type));
+    const ending = aggregate.deletes.size === 0 ? -1 : made.findIndex(({ type }) => aggregate.deletes.has(type));
     if (ending >= 0 && ending < made.length - 1)
       throw new SpoolError('INTERNAL', `${aggregate.name} decided ${made[ending + 1]!.type} after ${made[ending]!.type}, which deletes it`);
     let next = state;
@@ -226,7 +230,8 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
 
     const indexes = made.map((event, index) =>
       tx.emit({
-        ...events,
+        topic: events.topic,
+        partition,
         key: aggregateId,
         value: values[index]!,
         headers: eventHeaders(c, event.type, version, index, at),
@@ -235,7 +240,7 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
     );
     const newVersion = version + made.length;
     if (made.length > 0) {
-      const snapshotVersion = c.row?.snapshotVersion ?? 0;
+      const snapshotVersion = row?.snapshotVersion ?? 0;
       tx.table<StateRow>(stateTable).put(aggregateId, { version: newVersion, state: next, snapshotVersion, deleted: ending >= 0 });
       touched.set(aggregateId, 'changed');
     }
@@ -252,18 +257,14 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
       at,
     };
     outcomes.put(outcome, tx);
-    const reply = {
-      ...recorded(commandId, outcome, events, new Map()),
-      outcome: rejection === undefined ? ('applied' as const) : ('rejected' as const),
-    };
-    c.promise(reply);
+    promise(c, recorded(outcome, 'applied', ''));
     const handleUs = microsSince(c.began);
     tx.committed((commit) => {
       const positions = indexes.map((index) => commit.positions[index]!);
       const first = positions[0];
       if (first !== undefined) snapshots.committed(aggregateId, first, tx);
       const position = first === undefined ? toToken(store.checkpoint.positions) : tokenAfter(positions);
-      c.told({ ...reply, position }, rejection === undefined ? null : 'REJECTED', { handleUs, commitUs: commit.tookUs });
+      told(c, recorded(outcome, 'applied', position), rejection === undefined ? null : 'REJECTED', handleUs, commit.tookUs);
     });
   };
   const encode = (event: { type: string; data: unknown }): Buffer => {
@@ -271,7 +272,7 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
     if (encoder === undefined) throw new SpoolError('INTERNAL', `${aggregate.name} decided ${event.type}, which is not among its events`);
     return encoder.encode(event.data);
   };
-  const eventHeaders = (c: Deciding, type: string, version: number, index: number, at: number): Record<string, string> =>
+  const eventHeaders = (c: Command, type: string, version: number, index: number, at: number): Record<string, string> =>
     messageHeaders({
       id: `${c.commandId}/${index}`,
       type,
@@ -290,7 +291,7 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
 
   // 3. What goes with every group: its outcomes' expiry, what has expired, and the snapshots that are due.
   const beforeCommit = (tx: TaskContext): Offset | null => {
-    outcomes.emit(sequence, tx);
+    outcomes.emit(latest === undefined ? '' : sequenceOf(latest), tx);
     snapshots.emitDue(touched, tx);
     touched.clear();
     return snapshots.covered();
@@ -315,38 +316,41 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
   });
 }
 
-type Answer = (reply: Answered, errorClass: string | null, at?: { handleUs: number; commitUs: number }) => void;
-interface Deciding {
+/** A command under way. */
+interface Command {
   readonly record: ConsumedRecord;
   readonly tx: TaskContext;
   readonly meta: ReadMeta;
   readonly commandId: string;
   readonly type: string;
   readonly aggregateId: string;
-  readonly row: StateRow | undefined;
-  readonly command: unknown;
-  readonly began: bigint;
-  readonly promise: (reply: Answered) => void;
-  readonly told: Answer;
+  /** By `performance.now()`. */
+  readonly began: number;
+}
+type Decision = ReturnType<Aggregate['decide']>;
+
+const isDurable = (meta: ReadMeta): meta is ReadMeta & { readonly replyTo: ReplyAddress; readonly replyKey: string } =>
+  meta.replyKey !== undefined && meta.replyTo !== undefined;
+
+/** Tells a group by its last record. One that was parked is decided with the offset that it had, in a group of another time. */
+function sequenceOf({ headers, offset }: ConsumedRecord): string {
+  const letter = headers['dlq-letter'];
+  return letter === undefined ? offset.toString() : `d${letter.toString()}`;
 }
 
 const asExpected = (expected: ReadMeta['expectedVersion'], version: number): boolean =>
   expected === undefined || (expected === 'exists' ? version > 0 : expected === version);
 
-const microsSince = (began: bigint): number => Number((hrtime.bigint() - began) / 1000n);
+const microsSince = (began: number): number => Math.round((performance.now() - began) * 1000);
 
-/** The answer to a command as its outcome was recorded; the position is one that holds it for sure. */
-function recorded(commandId: string, outcome: CommandOutcome, events: TopicPartition, positions: ReadonlyMap<string, Offset>) {
-  const key = partitionKey(events);
-  const end = positions.get(key);
-  return {
-    outcome: outcome.status === 'rejected' ? ('rejected' as const) : ('duplicate' as const),
-    version: outcome.version,
-    events: outcome.eventTypes.map((type, index) => ({ id: `${commandId}/${index}`, type, version: outcome.firstVersion + index })),
-    position: end === undefined ? '' : toToken(new Map([[key, end]])),
-    problem: outcome.code === null ? null : { code: outcome.code, detail: outcome.detail ?? '', violations: [] },
-  };
-}
+/** The answer to a command by its outcome. */
+const recorded = (outcome: CommandOutcome, applied: 'applied' | 'duplicate', position: PositionToken): Answered => ({
+  outcome: outcome.status === 'rejected' ? 'rejected' : applied,
+  version: outcome.version,
+  events: outcome.eventTypes.map((type, index) => ({ id: `${outcome.commandId}/${index}`, type, version: outcome.firstVersion + index })),
+  position,
+  problem: outcome.code === null ? null : { code: outcome.code, detail: outcome.detail ?? '', violations: [] },
+});
 
 function restoreSources(
   instance: Instance,

@@ -6,7 +6,6 @@ import {
   toJson,
   type Codec,
   type Encoder,
-  type SentMeta,
   type RecordSchema,
   type Reply,
   type ReplyAddress,
@@ -15,7 +14,7 @@ import type { Producer, TopicCatalogue } from '@spool/streams';
 import type { QuerySchemas } from '../projection/projection.js';
 import type { Registry, RegisteredPayload } from '../registry/registry.js';
 import type { CommandTarget } from '../messages.js';
-import type { Answer, AskOptions, CommandResult, Gateway, RequestMessage, SendOptions } from './messages.js';
+import type { Answer, AskOptions, CommandResult, Gateway, RequestMessage, RequestMeta, SendOptions } from './messages.js';
 import { newTraceparent } from '../host/traces.js';
 import type { Replies } from './replies.js';
 
@@ -35,6 +34,7 @@ export interface GatewayOptions {
 /** The header with the position that an answer must reflect. */
 export const afterHeader = 'after';
 const defaultTimeoutMs = 10_000;
+const noMeta: RequestMeta = {};
 
 /** Request and reply over Kafka. */
 export function createGateway(options: GatewayOptions): Gateway {
@@ -42,15 +42,19 @@ export function createGateway(options: GatewayOptions): Gateway {
   const maxInFlight = options.maxInFlight ?? 2048;
 
   const post = (message: RequestMessage, deadline: number, replyTo: ReplyAddress | undefined): Promise<unknown> => {
-    const { topic, key, value, partition, id, meta } = message;
+    const { topic, key, value, partition, id, meta = noMeta } = message;
+    // Spelled out: to add to a copy of `meta` costs a microsecond for each property.
     const headers = messageHeaders({
-      ...meta,
       id,
       type: message.type,
       source: options.source,
       time: now(),
-      traceparent: meta?.traceparent ?? newTraceparent(),
-      correlationId: meta?.correlationId ?? id,
+      traceparent: meta.traceparent ?? newTraceparent(),
+      correlationId: meta.correlationId ?? id,
+      causationId: meta.causationId,
+      expectedVersion: meta.expectedVersion,
+      context: meta.context,
+      actor: meta.actor,
       deadline,
       replyTo,
     });
@@ -60,9 +64,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   const deadlineOf = (message: RequestMessage): number => now() + (message.timeoutMs ?? defaultTimeoutMs);
   const request = (message: RequestMessage): Promise<Reply> => {
     if (replies.waiting >= maxInFlight) {
-      return Promise.reject(
-        new SpoolError('OVERLOADED', `${maxInFlight} requests are in flight already`, { retryAfterMs: 1000 }),
-      );
+      return Promise.reject(new SpoolError('OVERLOADED', `${maxInFlight} requests are in flight already`, { retryAfterMs: 1000 }));
     }
     const deadline = deadlineOf(message);
     return replies.wait(message.id, deadline, post(message, deadline, replies.address));
@@ -154,14 +156,14 @@ export function addressOf(
   return { topic: topics.commands(name).name, key: id, commandId };
 }
 
-const sharedMeta = ({ correlationId, causationId, traceparent, actor, context }: AskOptions): SentMeta => ({
+const sharedMeta = ({ correlationId, causationId, traceparent, actor, context }: AskOptions): RequestMeta => ({
   correlationId,
   causationId,
   traceparent,
   actor,
   context,
 });
-const commandMeta = ({ correlationId, causationId, traceparent, actor, context, expectedVersion }: SendOptions): SentMeta => ({
+const commandMeta = ({ correlationId, causationId, traceparent, actor, context, expectedVersion }: SendOptions): RequestMeta => ({
   correlationId,
   causationId,
   traceparent,

@@ -81,6 +81,8 @@ export interface Gateway extends CommandGateway, QueryGateway {
   /** Sends any request and waits for its reply; for the parts of the platform. */
   request(message: RequestMessage): Promise<Reply>;
 }
+/** What a request hands on; all else is the gateway's. */
+export type RequestMeta = Pick<SentMeta, 'correlationId' | 'causationId' | 'traceparent' | 'actor' | 'context' | 'expectedVersion'>;
 export interface RequestMessage {
   readonly topic: string;
   /** Chooses the partition; null: any. */
@@ -91,6 +93,6 @@ export interface RequestMessage {
   readonly id: string;
   readonly value: Buffer;
   readonly timeoutMs?: number | undefined;
-  readonly meta?: SentMeta;
+  readonly meta?: RequestMeta;
   readonly after?: PositionToken | undefined;
 }

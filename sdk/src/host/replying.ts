@@ -14,8 +14,6 @@ export interface ReplySender {
   record(meta: ReadMeta, reply: Answered): ProducerRecord;
 }
 
-const blank: Omit<Reply, 'outcome'> = { version: null, events: [], position: '', view: null, problem: null };
-
 export function createReplySender(instance: Instance): ReplySender {
   const encoders = new Map<string, Promise<void>>();
   const ready = new Map<string, Encoder<Reply>>();
@@ -29,7 +27,8 @@ export function createReplySender(instance: Instance): ReplySender {
     }
     return pending;
   };
-  const encode = (topic: string, reply: Answered): Buffer => ready.get(topic)!.encode({ ...blank, ...reply });
+  const encode = (topic: string, { outcome, version = null, events = [], position = '', view = null, problem = null }: Answered): Buffer =>
+    ready.get(topic)!.encode({ outcome, version, events, position, view, problem });
   return {
     prepare,
     send(meta, reply) {

@@ -8,12 +8,14 @@ import { offset, type Offset, type RecordPosition } from '@spool/streams';
 export type PositionToken = string;
 
 export function toToken(positions: ReadonlyMap<string, Offset>): PositionToken {
-  const pairs = [...positions].map(([key, at]) => `${key}:${at}`);
-  return pairs.length === 0 ? '' : Buffer.from(pairs.join(',')).toString('base64url');
+  return encoded([...positions].map(([key, at]) => `${key}:${at}`).join(','));
 }
+const encoded = (text: string): PositionToken => Buffer.from(text).toString('base64url');
 
 /** The token of the moment after these records. */
 export function tokenAfter(records: readonly RecordPosition[]): PositionToken {
+  const [only] = records;
+  if (only !== undefined && records.length === 1) return encoded(`${only.topic}-${only.partition}:${only.offset + 1n}`);
   const positions = new Map<string, Offset>();
   for (const at of records) {
     const key = `${at.topic}-${at.partition}`;

@@ -196,11 +196,6 @@ declare module 'kafkajs/src/protocol/decoder.js' {
   }
 }
 
-declare module 'kafkajs/src/protocol/recordBatch/crc32C/crc32C.js' {
-  const crc32C: (buffer: Buffer) => number;
-  export default crc32C;
-}
-
 declare module 'kafkajs/src/protocol/message/compression/index.js' {
   interface Codec {
     compress(encoder: { readonly buffer: Buffer }): Promise<Buffer>;

@@ -1,5 +1,5 @@
-import crc32C from 'kafkajs/src/protocol/recordBatch/crc32C/crc32C.js';
 import type { ProducerRecord } from '../port.js';
+import { crc32c } from './crc32c.js';
 import type { ProducerIdentity } from './messages.js';
 
 /** A record made ready once: measured, with a bound for its size. */
@@ -69,7 +69,7 @@ export function writeBatch(target: Buffer, start: number, batch: BatchToSend, tr
   target.writeInt16BE(identity.epoch, start + 51);
   target.writeInt32BE(batch.sequence, start + 53);
   target.writeInt32BE(records.length, start + 57);
-  target.writeUInt32BE(crc32C(target.subarray(start + 21, at)), start + 17);
+  target.writeUInt32BE(crc32c(target, start + 21, at), start + 17);
   return at;
 }
 

@@ -105,8 +105,7 @@ export class MemoryBroker {
   place(record: ProducerRecord): number {
     const topic = this.topic(record.topic);
     const count = topic.logs.length;
-    const partition =
-      record.partition ?? (record.key === null ? topic.nextRoundRobin++ % count : partitionOf(record.key, count));
+    const partition = record.partition ?? (record.key === null ? topic.nextRoundRobin++ % count : partitionOf(record.key, count));
     this.log(record.topic, partition).check(record);
     return partition;
   }
