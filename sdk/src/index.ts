@@ -73,5 +73,6 @@ export {
   type Connection,
   type PlatformSettings,
 } from './settings/settings.js';
+export { service, type Handle, type Service, type ServiceContext, type ServiceOptions } from './service/service.js';
 export { serveStores } from './stores/serve.js';
 export { openStoreQueries, type DistributedStore, type Found, type StoreAskOptions, type StoreQueryOptions } from './stores/ask.js';

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import {
-  messageHeaders,
   readMeta,
   SnapshotSchema,
   SpoolError,
@@ -31,13 +30,15 @@ import {
 import { consumerId } from '../bundle/descriptor.js';
 import { expired, expiry, problemOf, type Answered } from '../host/replying.js';
 import { emitSpan } from '../host/spans.js';
-import { tokenAfter, toToken, type PositionToken } from '../position/token.js';
+import { tokenAfter, toToken } from '../position/token.js';
 import { handled, type Hosting } from '../host/hosting.js';
 import { reject, Rejection, type Aggregate } from './aggregate.js';
+import { headersOfEvent } from '../event/headers.js';
 import { eventReader } from '../event/reader.js';
 import { evolveRow } from './evolving.js';
-import { outcomesReader, trackOutcomes } from './outcomes.js';
-import { outcomePrefix, snapshotPrefix, stateTable, type StateRow } from './rows.js';
+import { asExpected, recorded } from '../outcomes/answers.js';
+import { outcomePrefix, outcomesReader, trackOutcomes } from '../outcomes/outcomes.js';
+import { snapshotPrefix, stateTable, type StateRow } from './rows.js';
 import { snapshotReader, trackSnapshots } from './snapshots.js';
 
 /** A command that every aggregate takes: a snapshot now, whatever the number of events since the last. It has no payload. */
@@ -273,20 +274,17 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
     return encoder.encode(event.data);
   };
   const eventHeaders = (c: Command, type: string, version: number, index: number, at: number): Record<string, string> =>
-    messageHeaders({
-      id: `${c.commandId}/${index}`,
-      type,
-      source: `${hosting.bundle.id}/${aggregate.name}`,
-      time: at,
-      subject: c.aggregateId,
-      correlationId: c.meta.correlationId ?? c.commandId,
-      causationId: c.commandId,
+    headersOfEvent({
+      hosting,
+      component: aggregate.name,
+      key: c.aggregateId,
       commandId: c.commandId,
-      aggregateVersion: version + index + 1,
-      writerEpoch: generation,
-      traceparent: c.meta.traceparent,
-      actor: c.meta.actor,
-      context: c.meta.context,
+      meta: c.meta,
+      type,
+      version: version + index + 1,
+      index,
+      at,
+      generation,
     });
 
   // 3. What goes with every group: its outcomes' expiry, what has expired, and the snapshots that are due.
@@ -338,19 +336,7 @@ function sequenceOf({ headers, offset }: ConsumedRecord): string {
   return letter === undefined ? offset.toString() : `d${letter.toString()}`;
 }
 
-const asExpected = (expected: ReadMeta['expectedVersion'], version: number): boolean =>
-  expected === undefined || (expected === 'exists' ? version > 0 : expected === version);
-
 const microsSince = (began: number): number => Math.round((performance.now() - began) * 1000);
-
-/** The answer to a command by its outcome. */
-const recorded = (outcome: CommandOutcome, applied: 'applied' | 'duplicate', position: PositionToken): Answered => ({
-  outcome: outcome.status === 'rejected' ? 'rejected' : applied,
-  version: outcome.version,
-  events: outcome.eventTypes.map((type, index) => ({ id: `${outcome.commandId}/${index}`, type, version: outcome.firstVersion + index })),
-  position,
-  problem: outcome.code === null ? null : { code: outcome.code, detail: outcome.detail ?? '', violations: [] },
-});
 
 function restoreSources(
   instance: Instance,

@@ -3,8 +3,9 @@ import type { Interceptor } from '../interceptor/interceptor.js';
 import type { Invoker } from '../invoker/invoker.js';
 import type { Projection } from '../projection/projection.js';
 import type { Projector } from '../projector/projector.js';
+import type { Service } from '../service/service.js';
 
-export type Component = Aggregate | Projector | Projection | Invoker;
+export type Component = Aggregate | Service | Projector | Projection | Invoker;
 
 export interface Bundle {
   readonly id: string;

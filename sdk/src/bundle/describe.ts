@@ -1,5 +1,6 @@
 import { SpoolError, type AvroSchema, type RecordSchema } from '@spool/schemas';
 import type { TopicCatalogue } from '@spool/streams';
+import { priorities } from '../service/priorities.js';
 import type { Bundle, Component } from './bundle.js';
 import { bundleDescriptor, consumerId, type BundleDescriptor, type ComponentDescriptor, type PayloadDescriptor } from './descriptor.js';
 
@@ -54,6 +55,23 @@ function describeComponent(bundle: Bundle, component: Component, topics: TopicCa
           sends: Object.keys(component.events),
           consumer: consumerId(bundle.id, componentName, 1),
           sources: [commands],
+        },
+        payloads: [
+          ...Object.entries(component.commands).map(([type, schema]) => payload(type, 'command', commands, schema)),
+          ...Object.entries(component.events).map(([type, schema]) => payload(type, 'event', events, schema)),
+        ],
+      };
+    }
+    case 'service': {
+      const commands = topics.service(componentName, 'normal').name;
+      const events = topics.events(componentName).name;
+      return {
+        component: {
+          ...base,
+          handles: Object.keys(component.commands),
+          sends: Object.keys(component.events),
+          consumer: consumerId(bundle.id, componentName, 1),
+          sources: priorities.map(([priority]) => topics.service(componentName, priority).name),
         },
         payloads: [
           ...Object.entries(component.commands).map(([type, schema]) => payload(type, 'command', commands, schema)),

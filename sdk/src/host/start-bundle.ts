@@ -11,6 +11,8 @@ import { openLeasedReplies } from '../gateway/leased-replies.js';
 import type { Invoker } from '../invoker/invoker.js';
 import { hostProjection } from '../projection/host.js';
 import { hostProjector, type ProjectorHost } from '../projector/host.js';
+import { serviceHost } from '../service/host.js';
+import { priorities } from '../service/priorities.js';
 import { openRegistry, type Registry } from '../registry/registry.js';
 import { openAnnouncements } from './announcements.js';
 import type { Hosting } from './hosting.js';
@@ -77,6 +79,11 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
   // 2. Its topics.
   await kafka.admin.ensureTopics([
     ...of('aggregate').flatMap(({ name }) => [topics.commands(name), topics.events(name), topics.snapshots(name), topics.queries(name)]),
+    ...of('service').flatMap(({ name }) => [
+      ...priorities.map(([priority]) => topics.service(name, priority)),
+      topics.events(name),
+      topics.snapshots(name),
+    ]),
     ...of('projection').map(({ name }) => topics.queries(name)),
   ]);
   const { id, version } = bundle;
@@ -107,6 +114,11 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       await instance.kafka.admin.ensureTopics([topics.deadLetters(host.consumer)]);
       await instance.run(host);
       await hostFold(hosting, aggregate);
+    }
+    for (const service of of('service')) {
+      const host = serviceHost(hosting, service);
+      await instance.kafka.admin.ensureTopics([topics.deadLetters(host.consumer)]);
+      await instance.run(host);
     }
     const models = new Map<string, ProjectorHost>();
     for (const projector of of('projector')) models.set(projector.name, await hostProjector(hosting, projector));

@@ -205,10 +205,10 @@ export class Lanes {
     lane.begun = true;
     this.#running += 1;
     this.#busy += 1;
-    let freed = false;
+    const part = { freed: false };
     const free = (): void => {
-      if (freed) return;
-      freed = true;
+      if (part.freed) return;
+      part.freed = true;
       this.#busy -= 1;
       this.#pump();
     };
@@ -220,8 +220,8 @@ export class Lanes {
       failure = toSpoolError(thrown);
     }
     this.#running -= 1;
-    if (!freed) this.#busy -= 1;
-    freed = true;
+    if (!part.freed) this.#busy -= 1;
+    part.freed = true;
     if (this.#running === 0) this.#idle();
     if (moves === this.#moves) {
       if (failure === undefined) this.#finished(lane, record);

@@ -1,10 +1,25 @@
 import { CommandOutcomesSchema, type Codec, type CommandOutcome } from '@spool/schemas';
 import type { ConsumedRecord, Store, Table, TopicPartition, TaskContext } from '@spool/streams';
-import { expiryKey, expiryTable, outcomePrefix, outcomeTable, type ExpiryRow } from './rows.js';
+
+/** The rows of a host's store that hold outcomes, and their keys on the changelog. */
+const outcomeTable = 'outcomes';
+/** `<millisecond>/<key on the topic>` -> a group's outcomes, in the order in which they expire. */
+const expiryTable = 'expiry';
+interface ExpiryRow {
+  /** Key of the record on the topic. */
+  readonly record: string;
+  /** Ids of its commands. */
+  readonly ids: readonly string[];
+}
+/** Keys of the changelog that are of outcomes. */
+export const outcomePrefix = 'o/';
+const expiryKey = (at: number, record: string): string => `${String(at).padStart(15, '0')}/${record}`;
 
 /** The outcomes of commands, kept for their repetitions: a row each in the store, a record for each group on the changelog. */
 export interface Outcomes {
   get(commandId: string, context: TaskContext): CommandOutcome | undefined;
+  /** As the last commit has it. */
+  stored(commandId: string): CommandOutcome | undefined;
   put(outcome: CommandOutcome, context: TaskContext): void;
   /** Last in the group. @param sequence tells this group's records from all others of the partition */
   emit(sequence: string, context: TaskContext): void;
@@ -29,6 +44,7 @@ export async function trackOutcomes({ codec, changelog, store, now, retentionMs 
   const decided = new WeakMap<TaskContext, CommandOutcome[]>();
   return {
     get: (commandId, context) => context.table<CommandOutcome>(outcomeTable).get(commandId),
+    stored: (commandId) => store.get(outcomeTable, commandId) as CommandOutcome | undefined,
     put(outcome, context) {
       context.table<CommandOutcome>(outcomeTable).put(outcome.commandId, outcome);
       const group = decided.get(context);
