@@ -53,7 +53,10 @@ export { openLeasedReplies, type LeasedReplies, type LeasedRepliesOptions } from
 export { openReplies, type Replies, type RepliesOptions } from './gateway/replies.js';
 export { openInstances, type Instances, type InstancesOptions } from './cluster/instances.js';
 export { startBundle, type BundleConfig, type RunningBundle } from './host/start-bundle.js';
-export { invoker, type Invoker, type InvokerContext } from './invoker/invoker.js';
+export { commandLine, type Argument, type CommandLine, type CommandLineOptions } from './invoker/command-line.js';
+export { cron, type Cron, type CronOptions, type Tick } from './invoker/cron.js';
+export { http, type HttpInvoker, type HttpOptions, type HttpRequest, type HttpResponse } from './invoker/http.js';
+export { invoker, type Invoker, type InvokerContext, type InvokerOptions, type JsonGateway, type StartInvoker } from './invoker/invoker.js';
 export type { MessageOf, Payloads } from './payloads.js';
 export { fromToken, reached, toToken, tokenAfter, type PositionToken } from './position/token.js';
 export { projection, type Projection, type ProjectionOptions, type Queries, type QuerySchemas } from './projection/projection.js';

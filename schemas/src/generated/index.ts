@@ -8,6 +8,7 @@ import { ClusterConfigSchema } from './cluster-config.js';
 import { CommandOutcomeSchema } from './command-outcome.js';
 import { CommandOutcomesSchema } from './command-outcomes.js';
 import { ControlOrderSchema } from './control-order.js';
+import { CronStartedSchema } from './cron-started.js';
 import { FoldReplySchema } from './fold-reply.js';
 import { FoldRequestSchema } from './fold-request.js';
 import { HeartbeatSchema } from './heartbeat.js';
@@ -35,6 +36,7 @@ export { ClusterConfigSchema, type ClusterConfig } from './cluster-config.js';
 export { CommandOutcomeSchema, type CommandStatus, type CommandOutcome } from './command-outcome.js';
 export { CommandOutcomesSchema, type CommandOutcomes } from './command-outcomes.js';
 export { ControlOrderSchema, type ControlAction, type ControlOrder } from './control-order.js';
+export { CronStartedSchema, type CronStarted } from './cron-started.js';
 export { FoldReplySchema, type FoldReply } from './fold-reply.js';
 export { FoldRequestSchema, type FoldEvent, type FoldRequest } from './fold-request.js';
 export { HeartbeatSchema, type InstanceHealth, type ProcessorState, type OrderAnswer, type PartitionStatus, type ProcessorStatus, type Heartbeat } from './heartbeat.js';
@@ -64,6 +66,7 @@ export const platformSchemas: readonly RecordSchema<unknown>[] = [
   CommandOutcomeSchema,
   CommandOutcomesSchema,
   ControlOrderSchema,
+  CronStartedSchema,
   FoldReplySchema,
   FoldRequestSchema,
   HeartbeatSchema,

@@ -1,6 +1,7 @@
 import { SpoolError, type AvroSchema, type RecordSchema } from '@spool/schemas';
 import type { TopicCatalogue } from '@spool/streams';
 import { priorities } from '../service/priorities.js';
+import type { Invoker } from '../invoker/invoker.js';
 import type { Bundle, Component } from './bundle.js';
 import { bundleDescriptor, consumerId, type BundleDescriptor, type ComponentDescriptor, type PayloadDescriptor } from './descriptor.js';
 
@@ -106,9 +107,16 @@ function describeComponent(bundle: Bundle, component: Component, topics: TopicCa
       };
     }
     case 'invoker':
-      return { component: { ...base, handles: [], sends: [...component.sends] }, payloads: [] };
+      return { component: { ...base, handles: [], sends: sentBy(component), ...ticks(bundle, component, topics) }, payloads: [] };
   }
 }
+
+/** Commands and queries. */
+const sentBy = ({ sends, asks }: Pick<Invoker, 'sends' | 'asks'>): string[] => [
+  ...new Set([...sends.flatMap(({ commands }) => Object.keys(commands)), ...asks.flatMap(({ queries }) => Object.keys(queries))]),
+];
+const ticks = (bundle: Bundle, { way, name }: Invoker, topics: TopicCatalogue): Pick<ComponentDescriptor, 'consumer' | 'sources'> =>
+  way === 'cron' ? { consumer: consumerId(bundle.id, name, 1), sources: [topics.cron(name).name] } : {};
 
 function repeated(names: readonly string[]): string[] {
   const seen = new Set<string>();

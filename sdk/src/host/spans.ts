@@ -7,8 +7,9 @@ export interface Handled {
   readonly componentKind: Span['componentKind'];
   readonly messageKind: Span['messageKind'];
   readonly type: string;
-  readonly record: ConsumedRecord;
-  readonly meta: ReadMeta;
+  /** Undefined for what came by another way than Kafka. */
+  readonly record: ConsumedRecord | undefined;
+  readonly meta: Partial<ReadMeta>;
   /** Microseconds. */
   readonly handleUs: number;
   readonly commitUs: number;
@@ -23,7 +24,7 @@ export function emitSpan(instance: Instance, handled: Handled): void {
   const { record, meta, handleUs, commitUs } = handled;
   const endUs = instance.now() * 1000;
   const workUs = handleUs + commitUs;
-  const queueUs = Math.max(0, endUs - workUs - record.timestamp * 1000);
+  const queueUs = record === undefined ? 0 : Math.max(0, endUs - workUs - record.timestamp * 1000);
   const { own, parentSpanId } = spanOf(meta.traceparent);
   instance.telemetry.span({
     traceId: own.traceId,
@@ -45,10 +46,10 @@ export function emitSpan(instance: Instance, handled: Handled): void {
     componentKind: handled.componentKind,
     handler: `${handled.component}.${handled.type}`,
     payloadType: handled.type,
-    aggregateId: meta.subject ?? record.key?.toString() ?? null,
-    topic: record.topic,
-    partition: record.partition,
-    offset: Number(record.offset),
+    aggregateId: meta.subject ?? record?.key?.toString() ?? null,
+    topic: record?.topic ?? null,
+    partition: record?.partition ?? null,
+    offset: record === undefined ? null : Number(record.offset),
     messageId: meta.id ?? null,
     correlationId: meta.correlationId ?? null,
     causationId: meta.causationId ?? null,

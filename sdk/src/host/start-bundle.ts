@@ -8,7 +8,7 @@ import { createGateway } from '../gateway/gateway.js';
 import type { Gateway } from '../gateway/messages.js';
 import { openInstances, type Instances } from '../cluster/instances.js';
 import { openLeasedReplies } from '../gateway/leased-replies.js';
-import type { Invoker } from '../invoker/invoker.js';
+import { startInvokers } from '../invoker/host.js';
 import { hostProjection } from '../projection/host.js';
 import { hostProjector, type ProjectorHost } from '../projector/host.js';
 import { serviceHost } from '../service/host.js';
@@ -134,16 +134,13 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
     const gateway = gatewayOf(id);
     const announcements = await openAnnouncements(instance);
     await announcements.join(descriptor);
-    const run = (each: Invoker): Promise<void> => runInvoker(each, instance, gatewayOf(`${id}/${each.name}`), stop.signal);
-    const invokers = Promise.all(of('invoker').map(run)).then(() => undefined);
-    invokers.catch(() => undefined);
+    let invokers: { readonly done: Promise<void> } | undefined;
     const retire = async (): Promise<void> => {
       stop.abort();
       await announcements.leave();
-      await invokers.catch(() => undefined);
+      await invokers?.done.catch(() => undefined);
     };
     instance.onDrain(retire);
-    instance.ready();
     let closing: Promise<void> | undefined;
     const close = (): Promise<void> =>
       (closing ??= (async () => {
@@ -153,24 +150,16 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
         await instances.close();
         await instance.close();
       })());
-    return { instance, gateway, registry, instances, invokers, close, [Symbol.asyncDispose]: close };
+    try {
+      invokers = await startInvokers(hosting, of('invoker'), gatewayOf, stop.signal);
+    } catch (error) {
+      await close();
+      throw error;
+    }
+    instance.ready();
+    return { instance, gateway, registry, instances, invokers: invokers.done, close, [Symbol.asyncDispose]: close };
   } catch (error) {
     await instance.close();
-    throw error;
-  }
-}
-
-async function runInvoker(invoker: Invoker, instance: Instance, gateway: Gateway, signal: AbortSignal): Promise<void> {
-  try {
-    await invoker.run({
-      commands: gateway,
-      queries: gateway,
-      now: instance.now,
-      log: (message, fields) => instance.log('info', message, { invoker: invoker.name, ...fields }),
-      signal,
-    });
-  } catch (error) {
-    instance.log('error', 'an invoker failed', { invoker: invoker.name, error: String(error) });
     throw error;
   }
 }

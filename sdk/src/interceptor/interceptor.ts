@@ -6,7 +6,8 @@ export interface Intercepted {
   readonly bundle: string;
   readonly component: string;
   readonly kind: ComponentDescriptor['kind'];
-  readonly messageKind: 'command' | 'event' | 'query' | 'timer';
+  /** `request`: what an invoker was called with. */
+  readonly messageKind: 'command' | 'event' | 'query' | 'timer' | 'request';
   readonly type: string;
   readonly payload: unknown;
   readonly meta: Partial<ReadMeta>;

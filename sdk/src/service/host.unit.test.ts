@@ -20,12 +20,12 @@ import { startBundle, type RunningBundle } from '../host/start-bundle.js';
 import { fromToken } from '../position/token.js';
 import { service, type ServiceContext } from './service.js';
 
-type Call = Pick<ServiceContext, 'idempotencyKey' | 'lockId' | 'signal'> & { readonly what: string; end(error?: unknown): void };
+type Call = Pick<ServiceContext, 'idempotencyKey' | 'lockId' | 'signal'> & { readonly what: string; end(error?: Error): void };
 /** The outside world: it notes every call, and may hold one until the test ends it. */
 let calls: Call[];
 let held: (what: string) => boolean;
 const outside = async (what: string, { idempotencyKey, lockId, signal }: ServiceContext): Promise<void> => {
-  let end!: (error?: unknown) => void;
+  let end!: (error?: Error) => void;
   const ended = new Promise<void>((resolve, fail) => {
     end = (error) => (error === undefined ? resolve() : fail(error));
   });

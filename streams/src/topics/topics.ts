@@ -39,6 +39,8 @@ export function topicCatalogue({ namespace = '', partitions = 3 }: TopicOptions 
     service: (service: string, lane: 'high' | 'normal' | 'low') => deleted(`svc.${service}.${lane}`, 7 * day),
     /** What a saga has to react to, by the id of its instance. */
     saga: (saga: string) => deleted(`saga.${saga}`, 7 * day),
+    /** Who took over the ticks of a cron invoker; its timers are in the changelog of its consumer. */
+    cron: (invoker: string) => deleted(`cron.${invoker}`, 7 * day, 1),
     /** Queries to a projection, answered by any of its instances. */
     queries: (projection: string) => deleted(`qry.${projection}`, 5 * minute),
     /** Requests for rows of a processor's stores; partition i is answered by the owner of task i. */

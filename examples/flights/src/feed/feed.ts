@@ -1,10 +1,12 @@
-import { invoker, type CommandGateway, type CommandResult, type Invoker, type InvokerContext } from '@spool/sdk';
+import { invoker, only, type CommandResult, type CommandSender, type InvokerContext, type StartInvoker } from '@spool/sdk';
 import { setMaxListeners } from 'node:events';
 import { Flight } from '../flight.js';
 import { flightId, scheduledAt, type TimetableRow } from '../timetable.js';
 import { definiteOutcome, type Outcome } from './outcome.js';
 import { pacer } from './pacer.js';
 import type { Progress } from './progress.js';
+
+const Flights = only(Flight, 'ScheduleFlight', 'DepartFlight', 'ArriveFlight');
 
 export interface FeedOptions {
   readonly timetable: readonly TimetableRow[];
@@ -18,15 +20,15 @@ export interface FeedOptions {
 }
 
 /** Sends every flight of the timetable on its way: each command counts once, however often the feed is stopped and started. */
-export const feed = (options: FeedOptions): Invoker<'Feed'> =>
+export const feed = (options: FeedOptions): StartInvoker<'Feed', InvokerContext<typeof Flights>> =>
   invoker('Feed', {
-    sends: ['ScheduleFlight', 'DepartFlight', 'ArriveFlight'],
+    sends: [Flights],
     description: 'Sends every flight of the timetable on its way, at a steady rate.',
     run: (context) => feedAll(options, context),
   });
 
 /** The commands of one flight, in order. Their ids follow from the flight, so that a repeated one is known as such and changes nothing. */
-function steps(commands: CommandGateway, flight: TimetableRow, row: number): readonly [Step, Step, Step] {
+function steps(commands: CommandSender<typeof Flights>, flight: TimetableRow, row: number): readonly [Step, Step, Step] {
   const { origin, destination, distance, delay } = flight;
   const id = flightId(flight, row);
   const as = (step: string): { commandId: string } => ({ commandId: `feed-${id}-${step}` });
@@ -38,7 +40,7 @@ function steps(commands: CommandGateway, flight: TimetableRow, row: number): rea
 }
 type Step = () => Promise<CommandResult>;
 
-async function feedAll(options: FeedOptions, { commands, log, signal }: InvokerContext): Promise<void> {
+async function feedAll(options: FeedOptions, { commands, log, signal }: InvokerContext<typeof Flights>): Promise<void> {
   const { timetable, progress, inFlight = 64 } = options;
   const tally = { applied: 0, duplicate: 0, rejected: 0, retried: 0 };
   const failure = new AbortController();

@@ -1,5 +1,5 @@
 import { SpoolError } from '@spool/schemas';
-import { Rejection, type CommandGateway, type CommandResult, type QueryGateway, type SendOptions } from '@spool/sdk';
+import { Rejection, type CommandResult, type SendOptions } from '@spool/sdk';
 import { setImmediate as turn } from 'node:timers/promises';
 import { Flight } from '../flight.js';
 import { flightId, timetable as wholeTimetable } from '../timetable.js';
@@ -14,11 +14,22 @@ const commandIds = timetable.flatMap((flight, row) =>
 /** What a command may meet on its way, by the number of the command: an error before it is applied, or in place of its answer. */
 type Fault = (count: number) => { readonly before?: SpoolError; readonly after?: SpoolError };
 
+type Send = (type: string, aggregateId: string, payload: unknown, options?: SendOptions) => Promise<CommandResult>;
+type Context = Parameters<ReturnType<typeof feed>['run']>[0];
+
 /** A log that decides as the aggregate does and knows each command id, behind a gateway that fails as it is told to. */
 function fakeLog(fault: Fault = () => ({})) {
   const flights = new Map<string, { version: number; state: unknown }>();
   const outcomes = new Map<string, 'applied' | SpoolError>();
-  const log = { fault, sent: [] as string[], events: [] as string[], underWay: 0, mostUnderWay: 0, gateway: undefined! as CommandGateway };
+  const log = {
+    fault,
+    sent: [] as string[],
+    events: [] as string[],
+    underWay: 0,
+    mostUnderWay: 0,
+    send: undefined! as Send,
+    commands: undefined! as Context['commands'],
+  };
   const apply = (type: string, aggregateId: string, payload: unknown): 'applied' | SpoolError => {
     const { version, state } = flights.get(aggregateId) ?? { version: 0, state: Flight.initial() };
     const decided = Flight.decide(type, payload, state, { aggregateId, version, now: 0, newId: () => '' });
@@ -31,7 +42,7 @@ function fakeLog(fault: Fault = () => ({})) {
     log.events.push(`${event!.type} ${aggregateId}`);
     return 'applied';
   };
-  const send = async (type: string, aggregateId: string, payload: unknown, options: SendOptions = {}): Promise<CommandResult> => {
+  const send: Send = async (type, aggregateId, payload, options = {}) => {
     const commandId = options.commandId!;
     const { before, after } = log.fault(log.sent.push(commandId));
     log.mostUnderWay = Math.max(log.mostUnderWay, ++log.underWay);
@@ -46,9 +57,8 @@ function fakeLog(fault: Fault = () => ({})) {
     const status = known === undefined ? 'applied' : 'duplicate';
     return { status, commandId, aggregateId, version: flights.get(aggregateId)!.version, events: [], position: '' };
   };
-  log.gateway = {
-    send: (_, type, aggregateId, payload, options) => send(type, aggregateId!, payload, options),
-  } as CommandGateway;
+  log.send = send;
+  log.commands = { send: (_, type, aggregateId, payload, options) => send(type, aggregateId!, payload, options) };
   return log;
 }
 
@@ -61,8 +71,9 @@ function memoryProgress(complete = 0): Progress & { complete: number } {
 async function run(log: ReturnType<typeof fakeLog>, options: Partial<FeedOptions> = {}, signal = new AbortController().signal) {
   const words: { message: string; fields: unknown }[] = [];
   await feed({ timetable, flightsPerSecond: 0, progress: memoryProgress(), ...options }).run({
-    commands: log.gateway,
-    queries: {} as QueryGateway,
+    commands: log.commands,
+    queries: {} as Context['queries'],
+    gateway: {} as Context['gateway'],
     now: () => 0,
     log: (message, fields) => words.push({ message, fields }),
     signal,
@@ -168,8 +179,8 @@ describe('the feed', () => {
     const log = fakeLog();
     const cancelled = flightId(timetable[5]!, 5);
     const { origin, destination, distance } = timetable[5]!;
-    await log.gateway.send(Flight, 'ScheduleFlight', cancelled, { origin, destination, distance, scheduledAt: 0 }, { commandId: 'a' });
-    await log.gateway.send(Flight, 'CancelFlight', cancelled, { reason: 'fog' }, { commandId: 'b' });
+    await log.send('ScheduleFlight', cancelled, { origin, destination, distance, scheduledAt: 0 }, { commandId: 'a' });
+    await log.send('CancelFlight', cancelled, { reason: 'fog' }, { commandId: 'b' });
     const last = await run(log);
     expect(last?.fields).toMatchObject({ complete: 200, applied: 597, rejected: 3 });
     expect(log.events.filter((event) => event.endsWith(cancelled))).toEqual([

@@ -1,0 +1,37 @@
+import { SpoolError } from '@spool/schemas';
+import type { CommandSender, CommandTarget, QueryAsker, QueryTarget } from '../messages.js';
+import type { AskOptions, CommandGateway, QueryGateway, SendOptions } from './messages.js';
+
+/** The commands that a component has declared, by a gateway. @param complete fills in what the caller leaves open, such as the trace */
+export function declaredCommands<Targets extends CommandTarget>(
+  gateway: CommandGateway,
+  component: string,
+  targets: readonly Targets[],
+  complete: (sent: SendOptions) => SendOptions,
+): CommandSender<Targets> {
+  const send = async (to: { readonly name: string }, type: string, id: string | null, payload: unknown, sent: SendOptions = {}) => {
+    const target = targets.find(({ name, commands }) => name === to.name && Object.hasOwn(commands, type));
+    if (target === undefined) throw undeclared(component, 'sends', type, to.name);
+    return gateway.send(target, type, id, payload, complete(sent));
+  };
+  return { send: send };
+}
+
+/** The queries that a component has declared, by a gateway. */
+export function declaredQueries<Targets extends QueryTarget>(
+  gateway: QueryGateway,
+  component: string,
+  targets: readonly Targets[],
+  complete: (asked: AskOptions) => AskOptions,
+): QueryAsker<Targets> {
+  const ask = async (of: { readonly name: string }, type: string, request: unknown, asked: AskOptions = {}) => {
+    const target = targets.find(({ name, queries }) => name === of.name && Object.hasOwn(queries, type));
+    if (target === undefined) throw undeclared(component, 'asks', type, of.name);
+    return gateway.ask(target, type, request, complete(asked));
+  };
+  return { ask: ask as QueryAsker<Targets>['ask'] };
+}
+
+/** Where the compiler was not asked. */
+const undeclared = (component: string, does: 'sends' | 'asks', type: string, name: string): SpoolError =>
+  new SpoolError('INVALID_REQUEST', `${component} ${does} ${type} of ${name}, which it does not declare: add it to its \`${does}\``);

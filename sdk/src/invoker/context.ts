@@ -1,0 +1,39 @@
+import type { Instance } from '@spool/streams';
+import { declaredCommands, declaredQueries } from '../gateway/declared.js';
+import type { Gateway, SendOptions } from '../gateway/messages.js';
+import type { Declared, InvokerContext } from './invoker.js';
+
+export interface Occasion {
+  readonly signal: AbortSignal;
+  /** Begins the ids of the commands, so that they are the same when it comes again. @default they are random */
+  readonly id?: string;
+  /** What everything that it sends has in common. */
+  readonly meta?: Pick<SendOptions, 'correlationId' | 'traceparent' | 'actor'>;
+}
+
+/** What an invoker works with on one occasion. Once the signal has fired, nothing more is sent. */
+export function invokerContext(
+  { name, sends, asks }: Declared,
+  gateway: Gateway,
+  { now, log }: Pick<Instance, 'now' | 'log'>,
+  { signal, id, meta }: Occasion,
+): InvokerContext {
+  let sent = 0;
+  const commandId = (): Pick<SendOptions, 'commandId'> => (id === undefined ? {} : { commandId: `${id}/${sent++}` });
+  const going = <T>(options: T): T => {
+    if (id !== undefined) signal.throwIfAborted();
+    return { ...meta, ...options };
+  };
+  return {
+    commands: declaredCommands(gateway, name, sends, (options) => going({ ...commandId(), ...options })),
+    queries: declaredQueries(gateway, name, asks, going),
+    gateway: {
+      sendJson: async (type, to, payload, options) => gateway.sendJson(type, to, payload, going({ ...commandId(), ...options })),
+      postJson: async (type, to, payload, options) => gateway.postJson(type, to, payload, going({ ...commandId(), ...options })),
+      askJson: async (type, request, options) => gateway.askJson(type, request, going({ ...options })),
+    },
+    now,
+    log: (message, fields) => log('info', message, { invoker: name, ...fields }),
+    signal,
+  };
+}
