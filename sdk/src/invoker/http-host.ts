@@ -27,11 +27,12 @@ export async function hostHttp(
   let inFlight = 0;
   const serve = async (message: IncomingMessage, response: ServerResponse): Promise<void> => {
     if (inFlight >= invoker.maxInFlight) {
-      return problem(
+      problem(
         message,
         response,
         new SpoolError('OVERLOADED', `${invoker.maxInFlight} requests are under way already`, { retryAfterMs: 1000 }),
       );
+      return;
     }
     inFlight += 1;
     try {
