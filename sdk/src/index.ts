@@ -77,5 +77,16 @@ export {
   type PlatformSettings,
 } from './settings/settings.js';
 export { service, type Handle, type Service, type ServiceContext, type ServiceOptions } from './service/service.js';
+export {
+  saga,
+  type Saga,
+  type SagaCommandOf,
+  type SagaContext,
+  type SagaOptions,
+  type SagaOutcome,
+  type SagaReaction,
+} from './saga/saga.js';
+export { sagaStateHeader } from './saga/host.js';
+export { stepSaga, type SagaInput, type SagaMeta, type SagaRow, type SagaStepped, type SentCommand } from './saga/step.js';
 export { serveStores } from './stores/serve.js';
 export { openStoreQueries, type DistributedStore, type Found, type StoreAskOptions, type StoreQueryOptions } from './stores/ask.js';

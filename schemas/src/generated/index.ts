@@ -21,6 +21,7 @@ import { MetricSchema } from './metric.js';
 import { ReplayJobSchema } from './replay-job.js';
 import { ReplayProgressSchema } from './replay-progress.js';
 import { ReplySchema } from './reply.js';
+import { SagaStepSchema } from './saga-step.js';
 import { SnapshotSchema } from './snapshot.js';
 import { SpanSchema } from './span.js';
 import { StoreQuerySchema } from './store-query.js';
@@ -49,6 +50,7 @@ export { MetricSchema, type Metric } from './metric.js';
 export { ReplayJobSchema, type ReplayMode, type ReplayState, type ReplayRange, type ReplayJob } from './replay-job.js';
 export { ReplayProgressSchema, type ReplayProgressState, type ReplayPartition, type ReplayProgress } from './replay-progress.js';
 export { ReplySchema, type ReplyOutcome, type EventRef, type ProblemViolation, type Problem, type Reply } from './reply.js';
+export { SagaStepSchema, type SagaInputKind, type SagaInput, type SagaCommand, type SagaTimer, type SagaPending, type SagaStep } from './saga-step.js';
 export { SnapshotSchema, type Snapshot } from './snapshot.js';
 export { SpanSchema, type MessageKind, type SpanStatus, type ComponentKind, type Span } from './span.js';
 export { StoreQuerySchema, type StoreQueryKind, type StoreQuery } from './store-query.js';
@@ -79,6 +81,7 @@ export const platformSchemas: readonly RecordSchema<unknown>[] = [
   ReplayJobSchema,
   ReplayProgressSchema,
   ReplySchema,
+  SagaStepSchema,
   SnapshotSchema,
   SpanSchema,
   StoreQuerySchema,

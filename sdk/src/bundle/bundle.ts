@@ -4,8 +4,9 @@ import type { Invoker } from '../invoker/invoker.js';
 import type { Projection } from '../projection/projection.js';
 import type { Projector } from '../projector/projector.js';
 import type { Service } from '../service/service.js';
+import type { Saga } from '../saga/saga.js';
 
-export type Component = Aggregate | Service | Projector | Projection | Invoker;
+export type Component = Aggregate | Service | Projector | Projection | Saga | Invoker;
 
 export interface Bundle {
   readonly id: string;
@@ -21,7 +22,7 @@ export interface BundleOptions {
   /** Semantic version. */
   readonly version: string;
   readonly description?: string;
-  /** Aggregates, projectors, projections and invokers, as their builders give them. */
+  /** Aggregates, projectors, projections, sagas and invokers, as their builders give them. */
   readonly components: readonly { readonly kind: Component['kind']; readonly name: string }[];
   /** Go around every handler; the first one is the outermost. @default none */
   readonly interceptors?: readonly Interceptor[];

@@ -2,6 +2,7 @@ import { SpoolError, type AvroSchema, type RecordSchema } from '@spool/schemas';
 import type { TopicCatalogue } from '@spool/streams';
 import { priorities } from '../service/priorities.js';
 import type { Invoker } from '../invoker/invoker.js';
+import { boundContexts } from '../context/context.js';
 import type { Bundle, Component } from './bundle.js';
 import { bundleDescriptor, consumerId, type BundleDescriptor, type ComponentDescriptor, type PayloadDescriptor } from './descriptor.js';
 
@@ -106,6 +107,17 @@ function describeComponent(bundle: Bundle, component: Component, topics: TopicCa
         ]),
       };
     }
+    case 'saga':
+      return {
+        component: {
+          ...base,
+          handles: Object.keys(component.on),
+          sends: [...new Set(component.sends.flatMap(({ commands }) => Object.keys(commands)))],
+          consumer: consumerId(bundle.id, componentName, 1, boundContexts(component.contexts)[0]),
+          sources: component.of.map(({ name }) => topics.events(name).name),
+        },
+        payloads: [],
+      };
     case 'invoker':
       return { component: { ...base, handles: [], sends: sentBy(component), ...ticks(bundle, component, topics) }, payloads: [] };
   }

@@ -13,6 +13,7 @@ import { hostProjection } from '../projection/host.js';
 import { hostProjector, type ProjectorHost } from '../projector/host.js';
 import { serviceHost } from '../service/host.js';
 import { priorities } from '../service/priorities.js';
+import { hostSaga } from '../saga/host.js';
 import { openRegistry, type Registry } from '../registry/registry.js';
 import { openAnnouncements } from './announcements.js';
 import type { Hosting } from './hosting.js';
@@ -109,6 +110,7 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       transactions: config.transactions ?? 'instance',
       sessionTimeoutMs: config.sessionTimeoutMs,
     };
+    for (const saga of of('saga')) await hostSaga(hosting, saga);
     for (const aggregate of of('aggregate')) {
       const host = aggregateHost(hosting, aggregate);
       await instance.kafka.admin.ensureTopics([topics.deadLetters(host.consumer)]);
