@@ -63,7 +63,7 @@ export const Transfer = aggregate('Transfer', {
     TransferCompleted: record('bank.TransferCompleted', {}),
     TransferFailed: record('bank.TransferFailed', { reason: 'string' }),
   },
-  initial: () => ({ status: 'requested' as 'requested' | 'completed' | 'failed', reason: '' }),
+  initial: () => ({ status: 'requested', reason: '' }),
   decide: {
     RequestTransfer: {
       requires: 'new',

@@ -84,7 +84,8 @@ export function sagaRouter(hosting: Hosting, saga: Saga, bound: string, heads: R
             if (event?.data !== undefined && inContext(bound, event.meta) && saga.on[event.type] !== undefined) forward(record, event, tx);
           };
           const event = read(record);
-          return event instanceof Promise ? event.then(go) : go(event);
+          if (event instanceof Promise) return event.then(go);
+          go(event);
         },
         ...(writer === undefined ? {} : { writer }),
       });

@@ -147,7 +147,7 @@ export function stepSaga(saga: Saga, id: string, row: SagaRow | undefined, input
     id,
     version,
     at: step.at,
-    send: send as SagaContext['send'],
+    send: send,
     schedule(timer, due) {
       if (saga.timers[timer] === undefined) throw new SpoolError('INTERNAL', `saga ${saga.name} has no timer ${timer}`);
       timers[timer] = 'at' in due ? due.at : step.at + due.afterMs;
