@@ -132,7 +132,8 @@ async function log(topic: string): Promise<ConsumedRecord[]> {
 }
 const steps = async (id?: string): Promise<SagaStep[]> => {
   const decoder = codec.decoder(SagaStepSchema);
-  const all = await Promise.all((await log(topics.events('Trips').name)).map(({ value }) => decoder.decode(value!)));
+  const all: SagaStep[] = [];
+  for (const { value } of await log(topics.events('Trips').name)) all.push(await decoder.decode(value!));
   return all.filter(({ instanceId }) => id === undefined || instanceId === id);
 };
 const header = ({ headers }: ConsumedRecord, name: keyof typeof headerNames): string | undefined => headers[headerNames[name]]?.toString();

@@ -84,8 +84,7 @@ export function sagaRouter(hosting: Hosting, saga: Saga, bound: string, heads: R
             if (event?.data !== undefined && inContext(bound, event.meta) && saga.on[event.type] !== undefined) forward(record, event, tx);
           };
           const event = read(record);
-          if (event instanceof Promise) return event.then(go);
-          go(event);
+          return event instanceof Promise ? event.then(go) : void go(event);
         },
         ...(writer === undefined ? {} : { writer }),
       });
