@@ -36,7 +36,7 @@ export {
   type QueryAsker,
   type QueryTarget,
 } from './messages.js';
-export { createGateway, refusal, type GatewayOptions } from './gateway/gateway.js';
+export { createGateway, defaultMaxInFlight, refusal, type GatewayOptions } from './gateway/gateway.js';
 export type {
   Answer,
   AskOptions,

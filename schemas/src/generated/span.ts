@@ -68,6 +68,8 @@ export interface Span {
   readonly replayId: string | null;
   /** Who sent the message handled: `<bundle>/<component>`, or the name of a part of the platform. */
   readonly source: string | null;
+  /** How many messages this span stands for: more than 1 where only a share of the spans is sent. */
+  readonly weight: number;
 }
 
 export const SpanSchema: RecordSchema<Span> = {
@@ -306,6 +308,12 @@ export const SpanSchema: RecordSchema<Span> = {
         ],
         "doc": "Who sent the message handled: `<bundle>/<component>`, or the name of a part of the platform.",
         "default": null
+      },
+      {
+        "name": "weight",
+        "type": "long",
+        "doc": "How many messages this span stands for: more than 1 where only a share of the spans is sent.",
+        "default": 1
       }
     ]
   },

@@ -18,6 +18,9 @@ import type { Answer, AskOptions, CommandResult, Gateway, RequestMessage, Reques
 import { newTraceparent } from '../host/traces.js';
 import type { Replies } from './replies.js';
 
+/** Requests in flight before more are refused. */
+export const defaultMaxInFlight = 2048;
+
 export interface GatewayOptions {
   readonly codec: Codec;
   readonly topics: TopicCatalogue;
@@ -39,7 +42,7 @@ const noMeta: RequestMeta = {};
 /** Request and reply over Kafka. */
 export function createGateway(options: GatewayOptions): Gateway {
   const { codec, topics, producer, replies, registry, now } = options;
-  const maxInFlight = options.maxInFlight ?? 2048;
+  const maxInFlight = options.maxInFlight ?? defaultMaxInFlight;
 
   const post = (message: RequestMessage, deadline: number, replyTo: ReplyAddress | undefined): Promise<unknown> => {
     const { topic, key, value, partition, id, meta = noMeta } = message;

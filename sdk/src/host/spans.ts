@@ -20,8 +20,9 @@ export interface Handled {
 
 /** One span for each handled message. The queue time counts from the record's timestamp, which is the sender's clock. */
 export function emitSpan(instance: Instance, handled: Handled): void {
-  if (!instance.telemetry.wantsSpan()) return;
   const { record, meta, handleUs, commitUs } = handled;
+  const weight = instance.telemetry.weigh(handled.type, meta.traceparent?.slice(3, 35));
+  if (weight === 0) return;
   const endUs = instance.now() * 1000;
   const workUs = handleUs + commitUs;
   const queueUs = record === undefined ? 0 : Math.max(0, endUs - workUs - record.timestamp * 1000);
@@ -55,5 +56,6 @@ export function emitSpan(instance: Instance, handled: Handled): void {
     causationId: meta.causationId ?? null,
     replayId: handled.replayId,
     source: meta.source ?? null,
+    weight,
   });
 }

@@ -1,10 +1,10 @@
 import { SpoolError, type Codec } from '@spool/schemas';
-import { openInstance, type Instance, type Kafka, type Log, type TopicCatalogue } from '@spool/streams';
+import { openInstance, type Instance, type Kafka, type Log, type Sampling, type TopicCatalogue } from '@spool/streams';
 import { aggregateHost } from '../aggregate/host.js';
 import { hostFold } from '../aggregate/fold.js';
 import type { Bundle, Component } from '../bundle/bundle.js';
 import { describe } from '../bundle/describe.js';
-import { createGateway } from '../gateway/gateway.js';
+import { createGateway, defaultMaxInFlight } from '../gateway/gateway.js';
 import type { Gateway } from '../gateway/messages.js';
 import { openInstances, type Instances } from '../cluster/instances.js';
 import { openLeasedReplies } from '../gateway/leased-replies.js';
@@ -40,6 +40,8 @@ export interface BundleConfig {
   readonly transactions?: 'instance' | 'partition';
   /** How long an instance may be silent before its aggregates go to others, in milliseconds; brokers refuse less than they are set to. @default 6000 */
   readonly sessionTimeoutMs?: number;
+  /** Which spans are sent. @default 2,500 a second at the most */
+  readonly sampling?: Sampling;
 }
 
 export interface RunningBundle extends AsyncDisposable {
@@ -98,6 +100,7 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
     dataDir: config.dataDir,
     log,
     now,
+    ...(config.sampling === undefined ? {} : { sampling: config.sampling }),
   });
   const stop = new AbortController();
   try {
@@ -131,6 +134,7 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
     const instances = await openInstances({ kafka, codec, topics, onError });
     const pool = await openLeasedReplies({ instance, topic: topics.replies(id), instances, lease: 'preferred', withinMs: leaseWithinMs });
     const limit = config.maxInFlight === undefined ? {} : { maxInFlight: config.maxInFlight };
+    instance.load.add(() => ({ inFlight: pool.waiting, limit: config.maxInFlight ?? defaultMaxInFlight }));
     const gatewayOf = (source: string): Gateway =>
       createGateway({ codec, topics, producer: instance.producer, replies: pool, registry, source, now, ...limit });
     const gateway = gatewayOf(id);

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { createCodec, createHttpRegistry, SpoolError, type Codec } from '@spool/schemas';
-import { connectKafka, topicCatalogue, type Kafka, type KafkaConfig, type Log, type TopicCatalogue } from '@spool/streams';
+import { connectKafka, topicCatalogue, type Kafka, type KafkaConfig, type Log, type Sampling, type TopicCatalogue } from '@spool/streams';
 import { z } from 'zod';
 
 const flag = z.enum(['true', 'false'], 'must be true or false');
@@ -23,12 +23,19 @@ const environment = z.object({
     .min(1, 'must be 1 at least')
     .max(1000, 'must be 1000 at most')
     .default(3),
+  SPOOL_SPANS_PER_SECOND: z.coerce
+    .number('must be a number')
+    .min(0, 'must be 0 at least')
+    .max(1_000_000, 'must be 1000000 at most')
+    .default(2500),
+  SPOOL_FORCED_SPANS: z.string().default(''),
 });
 
 /** How a process reaches the platform. */
 export interface PlatformSettings {
   readonly kafka: Omit<KafkaConfig, 'clientId' | 'log'>;
   readonly topics: TopicCatalogue;
+  readonly sampling: Sampling;
 }
 
 /** The names of the variables that `platformSettings` reads. */
@@ -65,6 +72,10 @@ export function platformSettings(env: Readonly<Record<string, string | undefined
       ...(mechanism === undefined ? {} : { sasl: { mechanism, username: username!, password: password! } }),
     },
     topics: topicCatalogue({ namespace: set.SPOOL_NAMESPACE, partitions: set.SPOOL_PARTITIONS }),
+    sampling: {
+      spansPerSecond: set.SPOOL_SPANS_PER_SECOND,
+      forced: set.SPOOL_FORCED_SPANS.split(',').flatMap((type) => (type.trim() === '' ? [] : [type.trim()])),
+    },
   };
 }
 

@@ -1,5 +1,13 @@
 import { createHttpRegistry } from '@spool/schemas';
-import { connectPlatform, createGateway, openInstances, openLeasedReplies, openRegistry, type PlatformSettings } from '@spool/sdk';
+import {
+  connectPlatform,
+  createGateway,
+  defaultMaxInFlight,
+  openInstances,
+  openLeasedReplies,
+  openRegistry,
+  type PlatformSettings,
+} from '@spool/sdk';
 import { connectKafka, leaseGrantor, openInstance, platformBundle, platformTopics, type Kafka, type Log } from '@spool/streams';
 import { Registry as Metrics } from 'prom-client';
 import type { Logger } from 'pino';
@@ -77,7 +85,20 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   keep(kafka);
   await kafka.admin.ensureTopics(platformTopics(topics));
   const { version, instance: id, dataDir } = config;
-  const instance = keep(await openInstance({ kafka, codec, topics, bundle: platformBundle, version, instance: id, dataDir, log, now }));
+  const instance = keep(
+    await openInstance({
+      kafka,
+      codec,
+      topics,
+      bundle: platformBundle,
+      version,
+      instance: id,
+      dataDir,
+      log,
+      now,
+      sampling: config.sampling,
+    }),
+  );
   await instance.run(leaseGrantor(instance));
   await instance.run(clusterProcessor(instance));
   await instance.run(registryProcessor(instance));
@@ -90,6 +111,7 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   // The grantor may run in this very process, and in another one as well.
   const replies = keep(await openLeasedReplies({ instance, topic: topics.replies('gateway'), instances, lease: 'required' }));
   const limit = config.maxInFlight === undefined ? {} : { maxInFlight: config.maxInFlight };
+  instance.load.add(() => ({ inFlight: replies.waiting, limit: config.maxInFlight ?? defaultMaxInFlight }));
   const gateway = createGateway({ codec, topics, producer: instance.producer, replies, registry, source: 'gateway', now, ...limit });
   const eventStore = keep(openEventStore({ instance, registry, gateway }));
   const replays = keep(await openReplayService({ instance, registry }));

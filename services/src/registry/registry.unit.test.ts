@@ -349,4 +349,5 @@ const blankSpan: Span = {
   causationId: null,
   replayId: null,
   source: null,
+  weight: 1,
 };

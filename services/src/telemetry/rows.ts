@@ -58,11 +58,13 @@ export const spanRows = (codec: Codec): RowShape =>
     row.string(span.correlationId ?? '');
     row.string(span.causationId ?? '');
     row.string(span.replayId ?? '');
+    row.string(span.source ?? '');
+    row.int32(Math.min(Math.max(1, span.weight), 0xffff_ffff));
   });
 const spanColumns = [
   ...['time', 'trace_id', 'span_id', 'parent_span_id', 'message_kind', 'status', 'outcome', 'error_class', 'bundle', 'version', 'instance'],
   ...['component', 'component_kind', 'handler', 'payload_type', 'queue_us', 'handle_us', 'commit_us', 'total_us', 'aggregate_id', 'topic'],
-  ...['partition', 'offset', 'message_id', 'correlation_id', 'causation_id', 'replay_id'],
+  ...['partition', 'offset', 'message_id', 'correlation_id', 'causation_id', 'replay_id', 'source', 'weight'],
 ];
 
 export const metricRows = (codec: Codec): RowShape =>

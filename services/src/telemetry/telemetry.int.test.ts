@@ -79,9 +79,12 @@ describe('telemetry in ClickHouse', () => {
       null,
       Buffer.from([0, 0, 0, 0, 1]),
     ];
+    const weightOf = (index: number): number => 1 + (index % 3);
     const spanRecord = (index: number): ProducerRecord => {
       const bad = index % 1000 === 999;
-      const value = bad ? poison[Math.floor(index / 1000) % poison.length]! : spanEncoder.encode(spanOf(index));
+      const value = bad
+        ? poison[Math.floor(index / 1000) % poison.length]!
+        : spanEncoder.encode({ ...spanOf(index), weight: weightOf(index) });
       return { topic: topics.spans.name, key: null, partition: index % 3, value, headers: { n: String(index) } };
     };
     const thing = (index: number): ProducerRecord => ({
@@ -166,9 +169,10 @@ describe('telemetry in ClickHouse', () => {
     const [rollups] = await rows<Record<string, string>>(
       `SELECT sum(spans) AS raw, sum(spans_10s) AS s, sum(spans_1m) AS m, sum(spans_1h) AS h FROM chaos.audit_rollups`,
     );
-    expect(rollups).toEqual({ raw: '19980', s: '19980', m: '19980', h: '19980' });
     const expected = Array.from({ length: total }, (_, index) => index).filter((index) => index % 1000 !== 999);
-    const sum = String(expected.reduce((all, index) => all + spanOf(index).totalUs, 0));
+    const weight = String(expected.reduce((all, index) => all + weightOf(index), 0));
+    expect(rollups).toEqual({ raw: weight, s: weight, m: weight, h: weight });
+    const sum = String(expected.reduce((all, index) => all + spanOf(index).totalUs * weightOf(index), 0));
     for (const table of ['spans_10s', 'spans_1m', 'spans_1h']) {
       expect(await rows(`SELECT toString(sum(total_us_sum)) AS sum FROM chaos.${table}`)).toEqual([{ sum }]);
     }

@@ -32,6 +32,7 @@ export const spanOf = (index: number): Span => ({
   causationId: null,
   replayId: null,
   source: null,
+  weight: 1,
 });
 
 export const metricOf = (index: number): Metric => ({

@@ -44,12 +44,28 @@ describe('docs/telemetry.md', () => {
       for (const insert of blocks.flatMap(({ inserts }) => inserts)) await clickhouse.insert(insert);
     };
     const spans = await codec.encoder('spans', SpanSchema);
-    const traced = Array.from({ length: 200 }, (_, index) => ({ ...spanOf(index), traceId: '4bf92f3577b34da6a3ce929d0e0e4736' }));
+    // Those of the second half of the digest weigh nine times as much.
+    const traced = Array.from({ length: 200 }, (_, index) => ({
+      ...spanOf(index),
+      traceId: '4bf92f3577b34da6a3ce929d0e0e4736',
+      weight: index % 100 < 50 ? 1 : 9,
+    }));
     await put('spans', spanRows(codec), [...traced.map((value) => ({ value: spans.encode(value) })), { value: Buffer.from('poison') }]);
     const lag = await codec.encoder('lag', LagSchema);
     await put('lag', lagRows(codec), [{ value: lag.encode(lagOf(0)) }, { value: lag.encode(lagOf(1)) }]);
     const metrics = await codec.encoder('metrics', MetricSchema);
-    await put('metrics', metricRows(codec), [{ value: metrics.encode(metricOf(0)) }]);
+    // A process that counts to 10, then 25, and starts again.
+    const counted = [10, 25, 4].map((value, index) => ({
+      ...metricOf(index),
+      name: 'spool.telemetry.left_out',
+      value,
+      at: Date.now() - 3000 + index * 1000,
+    }));
+    await put(
+      'metrics',
+      metricRows(codec),
+      [metricOf(0), ...counted].map((metric) => ({ value: metrics.encode(metric) })),
+    );
     const flights = await codec.encoder('evt.Flight', Flight);
     const headers = Object.entries(messageHeaders({ type: 'FlightArrived', correlationId: 'c-1', aggregateVersion: 3 }));
     await put('evt.Flight', eventRows(codec, 'Flight'), [
@@ -88,9 +104,21 @@ describe('docs/telemetry.md', () => {
 
   it('gives the figures that the rows have', async () => {
     const [latency] = await rows<Record<string, number>>(`SELECT * FROM spool.latency_by_handler WHERE handler = 'Thing.Make0'`);
-    expect(latency).toMatchObject({ messages: 100, max_ms: 0.103, queue_p50_ms: expect.closeTo(0.05, 2) as number, handle_p99_ms: 0.002 });
+    // 25 values below 50 µs weigh 1 and 25 above weigh 9, twice: half of the weight lies below 72 µs.
+    expect(latency).toMatchObject({ messages: 500, max_ms: 0.103, handle_p99_ms: 0.002 });
+    expect(latency!.queue_p50_ms).toBeCloseTo(0.072, 2);
+    const [sums] = await rows<Record<string, string>>(
+      `SELECT sum(total_us_sum) AS total, sum(messages) AS messages FROM spool.spans_1h WHERE handler = 'Thing.Make0'`,
+    );
+    const even = Array.from({ length: 50 }, (_, index) => index * 2);
+    const total = 2 * even.reduce((sum, us) => sum + (us + 5) * (us < 50 ? 1 : 9), 0);
+    expect(sums).toEqual({ total, messages: 500 });
+    const [losses] = await rows<Record<string, number>>(
+      `SELECT sum(spans) AS spans, sum(left_out) AS left_out, sum(dropped) AS dropped FROM spool.telemetry_losses`,
+    );
+    expect(losses).toEqual({ spans: 0, left_out: 19, dropped: 0 });
     const [errors] = await rows<Record<string, number>>(`SELECT * FROM spool.error_rate WHERE handler = 'Thing.Make1'`);
-    expect(errors).toMatchObject({ messages: 100, errors: 4, error_rate: 0.04 });
+    expect(errors).toMatchObject({ messages: 500, errors: 20, error_rate: 0.04 });
     const [lag] = await rows<Record<string, number>>('SELECT * FROM spool.consumer_lag');
     expect(lag).toMatchObject({ consumer: 'test.consumer', position: 11, records: 89 });
     const [trace] = await rows<Record<string, number>>('SELECT * FROM spool.slowest_traces');

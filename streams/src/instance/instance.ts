@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import {
   HeartbeatSchema,
   ReplayProgressSchema,
@@ -19,7 +18,8 @@ import type { ProcessorDefinition, ProcessorStatus, ReplayStatus } from '../engi
 import type { Kafka, Offset, Producer } from '../kafka/port.js';
 import { openLmdbStore } from '../store/lmdb-store.js';
 import { splitPartitionKey, type Store } from '../store/store.js';
-import { openTelemetry, type Telemetry } from '../telemetry/emitter.js';
+import { openTelemetry, type Telemetry, type Sampling } from '../telemetry/emitter.js';
+import { createResourceMeter } from '../telemetry/resources.js';
 import { platformTopics, type TopicCatalogue } from '../topics/topics.js';
 import { orderDecoder } from './orders.js';
 
@@ -37,6 +37,8 @@ export interface InstanceOptions {
   readonly dataDir: string;
   readonly log: Log;
   readonly now: () => number;
+  /** Which spans are sent. @default 2,500 a second at the most */
+  readonly sampling?: Sampling;
 }
 
 /** One running copy of a bundle, or of a part of the platform: what its processors share. */
@@ -55,8 +57,8 @@ export interface Instance extends AsyncDisposable {
   readonly now: () => number;
   /** The settings of the cluster, as they are now. */
   readonly config: Pick<LiveConfig, 'current' | 'onChange'>;
-  /** Counted by gateways and hosts; goes out with the heartbeat. */
-  readonly load: { inFlight: number };
+  /** Goes out with the heartbeat, and as the saturation among the metrics. */
+  readonly load: Load;
   /** All that belongs to it has been started: it is up from now on, and not starting any more. */
   ready(): void;
   /**
@@ -73,6 +75,14 @@ export interface Instance extends AsyncDisposable {
   openStore(consumer: string, task: string, codeVersion?: string): Store;
   /** Stops the processors, the last started first, then disconnects what it opened; `kafka` stays open. */
   close(): Promise<void>;
+}
+
+/** How much is under way, of how much at the most: the sum of what the parts of an instance tell. */
+export interface Load {
+  readonly inFlight: number;
+  readonly limit: number;
+  /** Asked at each heartbeat. */
+  add(part: () => { readonly inFlight: number; readonly limit: number }): void;
 }
 
 const reportMs = 500;
@@ -94,6 +104,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     bundle,
     version,
     now,
+    ...options.sampling,
   });
   const onError = (error: unknown): void => log('warn', 'a platform record was passed over', { error: String(error) });
   const control = await openControl({ kafka, topic: topics.control.name, decode: orderDecoder(codec), onError });
@@ -101,12 +112,9 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
   const incarnation = randomUUID().slice(0, 13);
   let health: Heartbeat['health'] = 'starting';
   const processors: RunningProcessor[] = [];
-  const load = { inFlight: 0 };
+  const load = createLoad();
   const startedAt = now();
-  const loop = monitorEventLoopDelay({ resolution: 20 });
-  loop.enable();
-  let cpu = process.cpuUsage();
-  let beatAt = startedAt;
+  const meter = createResourceMeter(now);
 
   // Beats and reports are advice: one that cannot be sent is followed by another.
   const send = (topic: string, key: string, value: Buffer): void => {
@@ -118,14 +126,9 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
   };
   const sendBeat = (told: Heartbeat['health']): void => {
     const at = now();
-    const used = process.cpuUsage(cpu);
-    const share = at > beatAt ? (used.user + used.system) / 1000 / (at - beatAt) : 0;
-    cpu = process.cpuUsage();
-    beatAt = at;
+    const resources = meter.measure();
+    const { inFlight, limit } = load;
     const statuses = processors.map((processor) => processor.status());
-    const rssBytes = process.memoryUsage.rss();
-    const lagMs = Number.isNaN(loop.mean) ? 0 : loop.mean / 1e6;
-    loop.reset();
     const value: Heartbeat = {
       instance: id,
       bundle,
@@ -135,19 +138,25 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       host: hostname(),
       pid: process.pid,
       health: told,
-      inFlight: load.inFlight,
-      eventLoopLagMs: lagMs,
-      cpu: share,
-      rssBytes,
+      inFlight,
+      eventLoopLagMs: resources.eventLoopLagMs,
+      cpu: resources.cpu,
+      rssBytes: resources.rssBytes,
       processors: statuses.map(toStored),
       at,
     };
     send(topics.heartbeats.name, id, heartbeats.encode(value));
     for (const [name, metric, unit] of [
-      ['process.cpu.utilization', share, '1'],
-      ['process.memory.rss', rssBytes, 'By'],
-      ['nodejs.eventloop.delay.mean', lagMs, 'ms'],
-      ['spool.in_flight', load.inFlight, '1'],
+      ['process.cpu.utilization', resources.cpu, '1'],
+      ['process.memory.rss', resources.rssBytes, 'By'],
+      ['nodejs.heap.used', resources.heapUsedBytes, 'By'],
+      ['nodejs.heap.total', resources.heapTotalBytes, 'By'],
+      ['nodejs.gc.utilization', resources.gc, '1'],
+      ['nodejs.eventloop.delay.mean', resources.eventLoopLagMs, 'ms'],
+      ['nodejs.eventloop.utilization', resources.eventLoopUtilization, '1'],
+      ['spool.in_flight', inFlight, '1'],
+      ['spool.saturation', limit === 0 ? 0 : inFlight / limit, '1'],
+      ['spool.telemetry.spans', telemetry.spans, '1'],
       ['spool.telemetry.dropped', telemetry.dropped, '1'],
       ['spool.telemetry.left_out', telemetry.leftOut, '1'],
     ] as const) {
@@ -229,7 +238,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     clearInterval(timer);
     // The last word: nobody need wait for it any more.
     change('stopping');
-    loop.disable();
+    meter.close();
     await config.close();
     await control.close();
     await telemetry.close();
@@ -273,6 +282,20 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       }),
     close,
     [Symbol.asyncDispose]: close,
+  };
+}
+
+function createLoad(): Load {
+  const parts: (() => { readonly inFlight: number; readonly limit: number })[] = [];
+  const sum = (of: 'inFlight' | 'limit'): number => parts.reduce((all, part) => all + part()[of], 0);
+  return {
+    get inFlight() {
+      return sum('inFlight');
+    },
+    get limit() {
+      return sum('limit');
+    },
+    add: (part) => void parts.push(part),
   };
 }
 

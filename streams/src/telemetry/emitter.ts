@@ -4,19 +4,31 @@ import { createSampler } from './sampler.js';
 
 /** Takes telemetry and never slows the work: what does not fit is dropped and counted. */
 export interface Telemetry extends AsyncDisposable {
-  /** Whether the next span is wanted; see `spansPerSecond`. */
-  wantsSpan(): boolean;
+  /**
+   * How many messages the span of this one is to stand for; 0 when none is wanted. See `spansPerSecond` and `forced`.
+   * @param payloadType of the message @param trace its W3C trace id, where it has one
+   */
+  weigh(payloadType: string, trace?: string): number;
   span(span: Span): void;
   metric(metric: Omit<Metric, 'instance' | 'bundle' | 'version'>): void;
   lag(lag: Omit<Lag, 'instance'>): void;
   /** Records dropped since the start, since the queue was full or Kafka refused them. */
   readonly dropped: number;
+  /** Spans wanted since the start, dropped ones too. */
+  readonly spans: number;
   /** Spans left out since the start, since there were more than `spansPerSecond`. */
   readonly leftOut: number;
   close(): Promise<void>;
 }
 
-export interface TelemetryOptions {
+export interface Sampling {
+  /** Beyond it a share of the spans is taken, each with the same chance and a weight. @default 2500 */
+  readonly spansPerSecond?: number;
+  /** Payload types of which every message has its span, whatever the rate; they are not counted against `spansPerSecond`. @default none */
+  readonly forced?: readonly string[];
+}
+
+export interface TelemetryOptions extends Sampling {
   readonly codec: Codec;
   readonly producer: Producer;
   readonly topics: { readonly spans: string; readonly metrics: string; readonly lag: string };
@@ -24,8 +36,6 @@ export interface TelemetryOptions {
   readonly bundle: string;
   readonly version: string;
   readonly now: () => number;
-  /** Beyond it a share of the spans is taken, each with the same chance. @default 2500 */
-  readonly spansPerSecond?: number;
   /** Records that wait beyond this are dropped. @default 20000 */
   readonly maxQueued?: number;
   /** How long records are gathered before they are sent, in milliseconds; the work does not wait for it. @default 100 */
@@ -33,7 +43,8 @@ export interface TelemetryOptions {
 }
 
 export const noTelemetry: Telemetry = {
-  wantsSpan: () => false,
+  weigh: () => 0,
+  spans: 0,
   leftOut: 0,
   span: () => undefined,
   metric: () => undefined,
@@ -53,6 +64,8 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
   const metrics = await codec.encoder(topics.metrics, MetricSchema);
   const lags = await codec.encoder(topics.lag, LagSchema);
   const queue: (() => ProducerRecord)[] = [];
+  const forced = new Set(options.forced);
+  let forcedSpans = 0;
   let dropped = 0;
   let timer: NodeJS.Timeout | undefined;
   let sending: Promise<void> = Promise.resolve();
@@ -85,7 +98,14 @@ export async function openTelemetry(options: TelemetryOptions): Promise<Telemetr
     await flush();
   };
   return {
-    wantsSpan: sampler.take,
+    weigh(payloadType, trace) {
+      if (!forced.has(payloadType)) return sampler.weigh(trace);
+      forcedSpans += 1;
+      return 1;
+    },
+    get spans() {
+      return sampler.taken + forcedSpans;
+    },
     get leftOut() {
       return sampler.leftOut;
     },
