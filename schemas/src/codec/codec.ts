@@ -105,7 +105,7 @@ export function createCodec({ registry, upcasters }: CodecOptions): Codec {
       encoder.catch(() => encoders.delete(subject));
       return encoder;
     },
-    readyEncoder: <T>(topic: string, schema: RecordSchema<T>) => readyEncoders.get(schema)?.get(topic) as Encoder<T> | undefined,
+    readyEncoder: <T>(topic: string, schema: RecordSchema<T>) => readyEncoders.get(schema)?.get(topic),
     decoder<T>(schema: RecordSchema<T>): Decoder<T> {
       const known = decoders.get(schema);
       if (known !== undefined) return known as Decoder<T>;
