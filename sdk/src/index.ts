@@ -31,8 +31,10 @@ export {
   only,
   type CommandSender,
   type CommandTarget,
+  type EventOf,
   type EventSource,
   type EventsOf,
+  type EventTypesOf,
   type QueryAsker,
   type QueryTarget,
 } from './messages.js';
@@ -57,6 +59,7 @@ export { commandLine, type Argument, type CommandLine, type CommandLineOptions }
 export { cron, type Cron, type CronOptions, type Tick } from './invoker/cron.js';
 export { http, type HttpInvoker, type HttpOptions, type HttpRequest, type HttpResponse } from './invoker/http.js';
 export { invoker, type Invoker, type InvokerContext, type InvokerOptions, type JsonGateway, type StartInvoker } from './invoker/invoker.js';
+export { observer, type Observer, type ObserverContext, type ObserverOptions } from './observer/observer.js';
 export type { MessageOf, Payloads } from './payloads.js';
 export { fromToken, reached, toToken, tokenAfter, type PositionToken } from './position/token.js';
 export { projection, type Projection, type ProjectionOptions, type Queries, type QuerySchemas } from './projection/projection.js';

@@ -33,6 +33,14 @@ export function only<Name extends string, C extends Payloads, const K extends ke
 export type TargetNamed<Targets extends { readonly name: string }, Name extends string> = Extract<Targets, { readonly name: Name }>;
 /** The events of several sources, by type. */
 export type EventsOf<Sources extends EventSource> = UnionToIntersection<Sources extends unknown ? Sources['events'] : never> & Payloads;
+/** The types of the events of several sources. */
+export type EventTypesOf<Sources extends EventSource> = Sources extends unknown ? keyof Sources['events'] & string : never;
+/** The payload of one of them. */
+export type EventOf<Sources extends EventSource, K extends string> = Sources extends unknown
+  ? K extends keyof Sources['events']
+    ? PayloadOf<Sources['events'][K]>
+    : never
+  : never;
 type UnionToIntersection<U> = (U extends unknown ? (each: U) => void : never) extends (all: infer I) => void ? I : never;
 
 /** Sends what a component has declared, and nothing else. */

@@ -1,12 +1,13 @@
 import type { Aggregate } from '../aggregate/aggregate.js';
 import type { Interceptor } from '../interceptor/interceptor.js';
 import type { Invoker } from '../invoker/invoker.js';
+import type { Observer } from '../observer/observer.js';
 import type { Projection } from '../projection/projection.js';
 import type { Projector } from '../projector/projector.js';
 import type { Service } from '../service/service.js';
 import type { Saga } from '../saga/saga.js';
 
-export type Component = Aggregate | Service | Projector | Projection | Saga | Invoker;
+export type Component = Aggregate | Service | Observer | Projector | Projection | Saga | Invoker;
 
 export interface Bundle {
   readonly id: string;

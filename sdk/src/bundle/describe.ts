@@ -2,6 +2,7 @@ import { SpoolError, type AvroSchema, type RecordSchema } from '@spool/schemas';
 import type { TopicCatalogue } from '@spool/streams';
 import { priorities } from '../service/priorities.js';
 import type { Invoker } from '../invoker/invoker.js';
+import type { Observer } from '../observer/observer.js';
 import { boundContexts } from '../context/context.js';
 import type { Bundle, Component } from './bundle.js';
 import { bundleDescriptor, consumerId, type BundleDescriptor, type ComponentDescriptor, type PayloadDescriptor } from './descriptor.js';
@@ -118,13 +119,24 @@ function describeComponent(bundle: Bundle, component: Component, topics: TopicCa
         },
         payloads: [],
       };
+    case 'observer':
+      return {
+        component: {
+          ...base,
+          handles: Object.keys(component.handlers),
+          sends: sentBy(component),
+          consumer: consumerId(bundle.id, componentName, 1, boundContexts(component.contexts)[0]),
+          sources: component.of.map(({ name }) => topics.events(name).name),
+        },
+        payloads: [],
+      };
     case 'invoker':
       return { component: { ...base, handles: [], sends: sentBy(component), ...ticks(bundle, component, topics) }, payloads: [] };
   }
 }
 
 /** Commands and queries. */
-const sentBy = ({ sends, asks }: Pick<Invoker, 'sends' | 'asks'>): string[] => [
+const sentBy = ({ sends, asks }: Pick<Observer, 'sends' | 'asks'>): string[] => [
   ...new Set([...sends.flatMap(({ commands }) => Object.keys(commands)), ...asks.flatMap(({ queries }) => Object.keys(queries))]),
 ];
 const ticks = (bundle: Bundle, { way, name }: Invoker, topics: TopicCatalogue): Pick<ComponentDescriptor, 'consumer' | 'sources'> =>

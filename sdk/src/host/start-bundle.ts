@@ -1,5 +1,5 @@
 import { SpoolError, type Codec } from '@spool/schemas';
-import { openInstance, type Instance, type Kafka, type Log, type Sampling, type TopicCatalogue } from '@spool/streams';
+import { openInstance, type Instance, type Kafka, type Log, type RunningProcessor, type Sampling, type TopicCatalogue } from '@spool/streams';
 import { aggregateHost } from '../aggregate/host.js';
 import { hostFold } from '../aggregate/fold.js';
 import type { Bundle, Component } from '../bundle/bundle.js';
@@ -9,6 +9,7 @@ import type { Gateway } from '../gateway/messages.js';
 import { openInstances, type Instances } from '../cluster/instances.js';
 import { openLeasedReplies } from '../gateway/leased-replies.js';
 import { startInvokers } from '../invoker/host.js';
+import { hostObserver } from '../observer/host.js';
 import { hostProjection } from '../projection/host.js';
 import { hostProjector, type ProjectorHost } from '../projector/host.js';
 import { serviceHost } from '../service/host.js';
@@ -138,6 +139,8 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
     const gatewayOf = (source: string): Gateway =>
       createGateway({ codec, topics, producer: instance.producer, replies: pool, registry, source, now, ...limit });
     const gateway = gatewayOf(id);
+    const observers: RunningProcessor[] = [];
+    for (const observer of of('observer')) observers.push(...(await hostObserver(hosting, observer, gatewayOf(`${id}/${observer.name}`))));
     const announcements = await openAnnouncements(instance);
     await announcements.join(descriptor);
     let invokers: { readonly done: Promise<void> } | undefined;
@@ -151,6 +154,8 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
     const close = (): Promise<void> =>
       (closing ??= (async () => {
         await retire();
+        // They wait for replies: they end before what gives them.
+        for (const observer of observers) await observer.close();
         await pool.close();
         await registry.close();
         await instances.close();

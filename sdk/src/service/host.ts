@@ -59,6 +59,7 @@ export function serviceHost(hosting: Hosting, service: Service): ProcessorDefini
     fixed: `${service.name} acts once for each command: its position is not moved by orders, and what is to be done again is a new command`,
     open: (task) => openTask(hosting, service, task, writer),
     ...(writer === undefined ? {} : { close: writer.close }),
+    ...(hosting.sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs: hosting.sessionTimeoutMs }),
   };
 }
 

@@ -302,7 +302,7 @@ describe('a service', () => {
     const { gateway } = await start();
     const pending = gateway.send(One, 'Do', null, { what: 'slow' }, { commandId: 'c1' });
     await until(() => calls[0]?.signal.aborted === true);
-    calls[0]!.end(calls[0]!.signal.reason as Error);
+    calls[0]!.end(new Error(String(calls[0]!.signal.reason)));
     await until(() => calls.length === 2);
     calls[1]!.end();
     expect(await pending).toMatchObject({ status: 'applied' });

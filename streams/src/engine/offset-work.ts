@@ -13,8 +13,16 @@ export interface OffsetWorkOptions extends ParkingOptions {
   /** Takes what is parked; without it a record that fails for good is dropped, which suits requests that somebody waits for. */
   readonly deadLetters?: Producer;
   readonly now: () => number;
-  /** Called for records of different keys side by side, and in order for those of one key. At least once. */
-  readonly handle: (record: ConsumedRecord) => void | Promise<void>;
+  /**
+   * Called for records of different keys side by side, and in order for those of one key. At least once.
+   * @param signal fires when the task is to end, or may lose its partitions, and three quarters of `drainMs` are over
+   */
+  readonly handle: (record: ConsumedRecord, signal: AbortSignal) => void | Promise<void>;
+  /**
+   * Partitions without a position begin at their end, and keep that place: what comes from now on is handled, though nobody runs when it comes.
+   * @default they begin where the processor says, each time anew
+   */
+  readonly pinned?: boolean;
   /** How many handlers run at the same time. Few make a slow key delay others; many take memory and sockets. @default `maxInFlight` */
   readonly concurrency?: number;
   /** Records taken and not finished. After a crash as many may be handled again. @default 2000 */
@@ -54,14 +62,18 @@ export async function offsetWork(options: OffsetWorkOptions): Promise<TaskWork> 
   const handle = async (record: ConsumedRecord): Promise<void> => {
     if (parked.has(laneOf(record))) return park(record, 'follows');
     try {
-      const pending = options.handle(record);
+      const pending = options.handle(record, ending.signal);
       if (pending !== undefined) await pending;
     } catch (thrown) {
       if (isTransient(thrown)) throw toTransient(thrown);
       await park(record, toSpoolError(thrown));
     }
   };
-  const lanes = new Lanes({ concurrency, maxInFlight, drainMs, handle }, positions);
+  let ending = new AbortController();
+  const onOverdue = (): void => {
+    ending.abort();
+    ending = new AbortController();
+  };
 
   // 3. Orders. The last one stands beside the position, in the metadata of the commit.
   const commit = async (next: ReadonlyMap<string, Offset>, order: bigint): Promise<void> => {
@@ -70,14 +82,27 @@ export async function offsetWork(options: OffsetWorkOptions): Promise<TaskWork> 
     else await task.membership.commitOffsets(commits);
     epoch = order;
   };
+  const unplaced = options.pinned === true ? task.partitions.filter((partition) => !positions.has(partitionKey(partition))) : [];
+  if (unplaced.length > 0) {
+    for (const name of topics) {
+      const ends = await kafka.admin.offsets(name);
+      for (const { topic: of, partition } of unplaced) {
+        const end = of === name ? ends.find((at) => at.partition === partition) : undefined;
+        if (end !== undefined) positions.set(partitionKey({ topic: of, partition }), offset(end.latest));
+      }
+    }
+    await commit(positions, epoch);
+  }
+  const lanes = new Lanes({ concurrency, maxInFlight, drainMs, handle, onOverdue }, positions);
+
   /** A marker follows its record's handler: a crash between the two handles it again. */
-  const write = async ({ letters, action, left }: Batch): Promise<BatchResult> => {
+  const write = async ({ letters, action, left }: Batch, order: Settling): Promise<BatchResult> => {
     const settled: Letter[] = [];
     const failed = new Map<string, SpoolError>();
     for (const letter of letters) {
       if (failed.has(letter.lane)) continue;
       try {
-        if (action === 'retry' && letter.record !== undefined) await options.handle(letter.record);
+        if (action === 'retry' && letter.record !== undefined) await options.handle(letter.record, order.signal);
         await deadLetters?.send(resolutionOf(topic, letter, action === 'retry' ? 'retried' : 'discarded', options.now()));
         settled.push(letter);
       } catch (thrown) {
@@ -111,8 +136,18 @@ export async function offsetWork(options: OffsetWorkOptions): Promise<TaskWork> 
       ? {}
       : {
           settle: (order: Settling) =>
-            settleLetters({ kafka, partitions: letterPartitions, owner, order, write, finish: () => commit(lanes.reached, order.epoch) }),
+            settleLetters({
+              kafka,
+              partitions: letterPartitions,
+              owner,
+              order,
+              write: (batch) => write(batch, order),
+              finish: () => commit(lanes.reached, order.epoch),
+            }),
         }),
-    close: () => lanes.close(),
+    async close() {
+      await lanes.close();
+      ending.abort();
+    },
   };
 }
