@@ -6,6 +6,8 @@ import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { startKafka } from '@spool/embedded';
 import { startRegistryServer } from '@spool/schemas/testing';
 import { chaosRegistry } from '@spool/services/chaos';
+import { chaosBank } from './bank/bank.js';
+import { bankTamperings } from './bank/tampering.js';
 import { chaosCommands } from './commands/commands.js';
 import { chaosEngine } from './engine.js';
 import { commandTamperings, tamperings } from './instance/tampering.js';
@@ -13,6 +15,7 @@ import { chaosStandby } from './standby.js';
 
 const usage = `npm run chaos -- engine [--seed n] [--kills 50] [--records 200000] [--standbys 0] [--writer-per-task] [--tamper ${tamperings.join('|')}] [--quick]
 npm run chaos -- commands [--seed n] [--kills 20] [--commands 50000] [--clients 64] [--writer-per-task] [--tamper ${commandTamperings.join('|')}] [--quick]
+npm run chaos -- bank [--seed n] [--kills 20] [--transfers 2000] [--tamper ${bankTamperings.join('|')}] [--quick]
 npm run chaos -- standby [--keys 1000000] [--session 1000] [--quick]
 npm run chaos -- registry [--seed n] [--seconds 120] [--quick]`;
 /** What a take-over with a standby may take. */
@@ -26,6 +29,7 @@ const { values, positionals } = parseArgs({
     records: { type: 'string' },
     commands: { type: 'string' },
     clients: { type: 'string' },
+    transfers: { type: 'string' },
     standbys: { type: 'string' },
     keys: { type: 'string' },
     seconds: { type: 'string' },
@@ -48,8 +52,10 @@ const seconds = number(values.seconds, quick ? 10 : 120);
 const sessionTimeoutMs = number(values.session, 1000);
 const commands = number(values.commands, quick ? 5000 : 50_000);
 const clients = number(values.clients, 64);
+const transfers = number(values.transfers, quick ? 300 : 2000);
 const tampering = tamperings.find((name) => name === values.tamper);
 const commandTampering = commandTamperings.find((name) => name === values.tamper);
+const bankTampering = bankTamperings.find((name) => name === values.tamper);
 const transactions = values['writer-per-task'] === true ? 'partition' : 'instance';
 const progress = (line: string): void => console.error(line);
 
@@ -107,6 +113,23 @@ async function commandsRun(brokers: readonly string[], dataDir: string): Promise
   return found.length === 0;
 }
 
+/** Money goes between accounts while the instances of the bank come and go. */
+async function bank(brokers: readonly string[], dataDir: string): Promise<boolean> {
+  const kills = killsOr(20);
+  console.log(`seed ${seed}: ${kills} kills during ${transfers} transfers`);
+  const began = performance.now();
+  const tampering = bankTampering === undefined ? {} : { tampering: bankTampering };
+  const found = await chaosBank({ brokers, dataDir, seed, kills, transfers, deadlineMs: 120_000 + kills * 10_000, ...tampering, progress });
+  const seconds = Math.round((performance.now() - began) / 1000);
+  for (const line of found.slice(0, 50)) console.log(line);
+  console.log(
+    found.length === 0
+      ? `${transfers} transfers ended, and no money was made or lost (${seconds} s)`
+      : `${found.length} violations (${seconds} s); again with --seed ${seed}`,
+  );
+  return found.length === 0;
+}
+
 async function standby(brokers: readonly string[], dataDir: string): Promise<boolean> {
   const options = { brokers, keys, sessionTimeoutMs, progress };
   const cold = await chaosStandby({ ...options, standbys: 0, dataDir: await mkdtemp(join(dataDir, 'cold-')) });
@@ -150,11 +173,14 @@ async function registry(brokers: readonly string[], dataDir: string): Promise<bo
   }
 }
 
-const runs = { engine, commands: commandsRun, standby, registry };
+const runs = { engine, commands: commandsRun, bank, standby, registry };
 const run = positionals.length === 1 ? Object.entries(runs).find(([name]) => name === positionals[0])?.[1] : undefined;
 const isBad =
-  ![seed, kills, records, commands, clients, standbys, keys, seconds, sessionTimeoutMs].every((n) => Number.isInteger(n) && n >= 0) ||
-  (values.tamper !== undefined && (positionals[0] === 'commands' ? commandTampering : tampering) === undefined);
+  ![seed, kills, records, commands, clients, transfers, standbys, keys, seconds, sessionTimeoutMs].every(
+    (n) => Number.isInteger(n) && n >= 0,
+  ) ||
+  (values.tamper !== undefined &&
+    (positionals[0] === 'commands' ? commandTampering : positionals[0] === 'bank' ? bankTampering : tampering) === undefined);
 if (values.help === true || run === undefined || isBad) {
   console.error(usage);
   process.exit(values.help === true ? 0 : 2);

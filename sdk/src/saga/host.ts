@@ -70,6 +70,7 @@ function sagaSteps(hosting: Hosting, saga: Saga): ProcessorDefinition {
     assignment: 'group',
     startAt: 'earliest',
     fixed: fixedText(saga),
+    ...(hosting.sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs: hosting.sessionTimeoutMs }),
     open: (task) => openTask(hosting, saga, consumer, task, writer),
     ...(writer === undefined ? {} : { close: () => writer.close() }),
   };

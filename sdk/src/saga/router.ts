@@ -67,6 +67,7 @@ export function sagaRouter(hosting: Hosting, saga: Saga, bound: string, heads: R
     assignment: 'group',
     startAt: 'earliest',
     fixed: fixedText(saga),
+    ...(hosting.sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs: hosting.sessionTimeoutMs }),
     async open(task) {
       const work = await transactionalWork({
         kafka,
@@ -80,11 +81,11 @@ export function sagaRouter(hosting: Hosting, saga: Saga, bound: string, heads: R
         ...(await checkpointCodec(instance, changelog)),
         signal: task.signal,
         handle(record, tx) {
-          const go = (event: ReadEvent | undefined): void => {
+          const go = (event: ReadEvent | undefined): void | Promise<void> => {
             if (event?.data !== undefined && inContext(bound, event.meta) && saga.on[event.type] !== undefined) forward(record, event, tx);
           };
           const event = read(record);
-          return event instanceof Promise ? event.then(go) : void go(event);
+          return event instanceof Promise ? event.then(go) : go(event);
         },
         ...(writer === undefined ? {} : { writer }),
       });

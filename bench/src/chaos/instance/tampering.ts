@@ -46,7 +46,7 @@ export function early(kafka: Kafka): Kafka {
 
 type Commit = (producer: TransactionalProducer, records: readonly ProducerRecord[]) => Promise<readonly RecordPosition[]>;
 
-const withWriters = (kafka: Kafka, commit: Commit, idOf: (id: string) => string = (id) => id): Kafka => ({
+export const withWriters = (kafka: Kafka, commit: Commit, idOf: (id: string) => string = (id) => id): Kafka => ({
   admin: kafka.admin,
   producer: (options) => kafka.producer(options),
   reader: (options) => kafka.reader(options),

@@ -1,0 +1,192 @@
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { Account, Transfer } from '@spool/bank';
+import { superviseChild } from '@spool/embedded';
+import { createCodec, createHttpRegistry, readMeta, toSpoolError, type Codec } from '@spool/schemas';
+import { startRegistryServer } from '@spool/schemas/testing';
+import { createGateway, openRegistry, openReplies, type Gateway } from '@spool/sdk';
+import {
+  connectKafka,
+  platformTopics,
+  readToEnd,
+  topicCatalogue,
+  type ConsumedRecord,
+  type Kafka,
+  type TopicCatalogue,
+} from '@spool/streams';
+import { nodeCommand } from '../../engine/start.js';
+import { again, disturbAll, instances, plan, quietMs, sessionTimeoutMs } from '../disturbances.js';
+import { randomOf } from '../random.js';
+import { violations, type BankEvidence, type Logged } from './check.js';
+import type { BankConfig } from './instance.js';
+import type { BankTampering } from './tampering.js';
+
+export interface BankChaosOptions {
+  readonly brokers: readonly string[];
+  readonly dataDir: string;
+  readonly seed: number;
+  /** How often an instance is killed; a fifth as often, and once at least, one is stopped past its session. */
+  readonly kills: number;
+  readonly transfers: number;
+  /** A violation on purpose. @default none */
+  readonly tampering?: BankTampering;
+  /** All of it ends by then, in milliseconds, or has failed. */
+  readonly deadlineMs: number;
+  readonly progress: (line: string) => void;
+}
+
+const accounts = 40;
+/** Every fifth takes no deposit: what is sent there comes back. */
+const isClosed = (account: number): boolean => account % 5 === 4;
+const nameOf = (account: number): string => `account-${account}`;
+const clients = 8;
+const msPerDisturbance = 4000;
+/** Nothing has been written for so long: it will not end. */
+const stuckMs = 20_000;
+/** What leaves it open whether anything was done: the same id is sent again. */
+const open: readonly string[] = ['INDETERMINATE', 'UNAVAILABLE', 'EXPIRED', 'OVERLOADED', 'KAFKA_UNAVAILABLE'];
+
+/**
+ * Random transfers between the accounts of a bank, some to closed ones, while its two instances are killed and stopped.
+ * @returns what is wrong in the end; empty when no money was made or lost
+ * @throws Error when it does not end in time
+ */
+export async function chaosBank(options: BankChaosOptions): Promise<readonly string[]> {
+  const { seed, kills, transfers, brokers, dataDir, tampering, progress } = options;
+  const namespace = `chaos-bank-${seed}-${Date.now().toString(36)}.`;
+  const topics = topicCatalogue({ namespace });
+  await using schemas = await startRegistryServer();
+  await using kafka = await connectKafka({ brokers, clientId: 'chaos' });
+  await kafka.admin.ensureTopics(platformTopics(topics));
+  const codec = createCodec({ registry: createHttpRegistry({ url: schemas.url }) });
+  const over = AbortSignal.timeout(options.deadlineMs);
+  const children = await Promise.all(
+    instances.map((instance) =>
+      startProcess({ instance, brokers, schemaRegistryUrl: schemas.url, namespace, dataDir, sessionTimeoutMs, tampering }),
+    ),
+  );
+  try {
+    await using producer = await kafka.producer();
+    const onError = (): void => undefined;
+    await using replies = await openReplies({ kafka, codec, topic: topics.replies('chaos'), slot: 0, now: Date.now, onError });
+    await using registry = await openRegistry({ kafka, codec, topics, onError });
+    const gateway = createGateway({ codec, topics, producer, replies, registry, source: 'chaos', now: Date.now });
+
+    // 1. Accounts with money, and transfers while instances go.
+    const random = randomOf(seed + 1);
+    for (let account = 0; account < accounts; account++) await openAccount(gateway, account, over);
+    const disturbances = plan(seed, kills, transfers);
+    const pauseMs = Math.max(5, (disturbances.length * msPerDisturbance * clients) / transfers);
+    let requested = 0;
+    let answered = 0;
+    const client = async (): Promise<void> => {
+      while (requested < transfers) {
+        const id = `t${requested++}`;
+        const from = pick(random, (account) => !isClosed(account));
+        const to = pick(random, (account) => account !== from);
+        const transfer = { from: nameOf(from), to: nameOf(to), amount: 1 + Math.floor(random() * 400) };
+        await insist(() => gateway.send(Transfer, 'RequestTransfer', id, transfer, { commandId: `request-${id}`, timeoutMs: 2000 }), over);
+        answered += 1;
+        await sleep(random() * 2 * pauseMs, undefined, { signal: over });
+      }
+    };
+    const requesting = Promise.all(Array.from({ length: clients }, client));
+    requesting.catch(() => undefined);
+    await disturbAll({ children, plan: disturbances, answered: () => answered, over, progress });
+    await requesting;
+
+    // 2. All of them end, or nothing moves any more: then the check says what is missing.
+    await untilEnded(kafka, topics, transfers, over);
+    await Promise.all(children.map((child) => child.untilReady(quietMs)));
+    await Promise.all(children.map((child) => child.close()));
+    const evidence = await collect(kafka, codec, topics);
+    progress(summaryOf(evidence));
+    return [...violations(evidence), ...(tally(evidence, 'TransferRequested') === transfers ? [] : ['transfers are missing'])];
+  } finally {
+    await Promise.all(children.map((child) => child.close()));
+  }
+}
+
+async function openAccount(gateway: Gateway, account: number, over: AbortSignal): Promise<void> {
+  const id = nameOf(account);
+  const sent = (what: string) => ({ commandId: `${what}-${id}`, timeoutMs: 5000 });
+  await insist(() => gateway.send(Account, 'OpenAccount', id, { owner: id }, sent('open')), over);
+  if (isClosed(account)) await insist(() => gateway.send(Account, 'CloseAccount', id, {}, sent('close')), over);
+  else await insist(() => gateway.send(Account, 'PayIn', id, { amount: 1000 }, sent('pay')), over);
+}
+
+function pick(random: () => number, fits: (account: number) => boolean): number {
+  for (;;) {
+    const account = Math.floor(random() * accounts);
+    if (fits(account)) return account;
+  }
+}
+
+/** The same command again, until it is known what became of it. */
+async function insist(send: () => Promise<unknown>, over: AbortSignal): Promise<void> {
+  for (;;) {
+    over.throwIfAborted();
+    try {
+      await send();
+      return;
+    } catch (thrown) {
+      if (!open.includes(toSpoolError(thrown).code)) throw thrown;
+      await sleep(100);
+    }
+  }
+}
+
+async function untilEnded(kafka: Kafka, topics: TopicCatalogue, transfers: number, over: AbortSignal): Promise<void> {
+  let [before, since] = [-1, Date.now()];
+  for (;;) {
+    over.throwIfAborted();
+    const steps = await read(kafka, topics.events('Transfers').name);
+    if (steps.filter(({ headers }) => headers['sagastate']?.toString() === 'ended').length >= transfers) break;
+    if (steps.length !== before) [before, since] = [steps.length, Date.now()];
+    if (Date.now() - since > stuckMs) return;
+    await sleep(250);
+  }
+  // The last commands of the sagas are decided too.
+  for (let last = -1n; ;) {
+    const ends = await Promise.all(['Account', 'Transfer'].map((name) => kafka.admin.offsets(topics.events(name).name)));
+    const sum = ends.flat().reduce((total, { latest }) => total + latest, 0n);
+    if (sum === last) return;
+    last = sum;
+    await sleep(3 * sessionTimeoutMs);
+  }
+}
+
+async function read(kafka: Kafka, topic: string): Promise<readonly ConsumedRecord[]> {
+  const found: ConsumedRecord[] = [];
+  for (const { partition } of await kafka.admin.offsets(topic)) {
+    const apply = (records: readonly ConsumedRecord[]): Promise<void> => Promise.resolve(void found.push(...records));
+    await readToEnd({ kafka, partition: { topic, partition }, from: 'earliest', apply });
+  }
+  return found;
+}
+
+async function collect(kafka: Kafka, codec: Codec, topics: TopicCatalogue): Promise<BankEvidence> {
+  const log: Logged[] = [];
+  for (const source of ['Account', 'Transfer', 'Transfers'] as const) {
+    for (const { key, value, headers } of await read(kafka, topics.events(source).name)) {
+      const { id: eventId = '', type = '', aggregateVersion: version = 0 } = readMeta(headers);
+      log.push({ source, id: key!.toString(), eventId, version, type, data: (await codec.decodeAny(value!)).value });
+    }
+  }
+  const sent = [...(await read(kafka, topics.commands('Account').name)), ...(await read(kafka, topics.commands('Transfer').name))];
+  return { log, commands: sent.map(({ headers }) => readMeta(headers).id ?? '') };
+}
+
+const tally = ({ log }: BankEvidence, wanted: string): number => log.filter(({ type }) => type === wanted).length;
+const summaryOf = (evidence: BankEvidence): string =>
+  ['TransferRequested', 'TransferCompleted', 'TransferFailed', 'Refunded'].map((type) => `${tally(evidence, type)} ${type}`).join(', ');
+
+const bankMain = fileURLToPath(new URL('main.js', import.meta.url));
+const startProcess = (config: BankConfig) =>
+  superviseChild({
+    ...nodeCommand([bankMain, JSON.stringify(config)]),
+    name: config.instance,
+    logFile: join(config.dataDir, `${config.instance}.log`),
+    restart: again,
+  });
