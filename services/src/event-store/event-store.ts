@@ -6,6 +6,7 @@ import { differences, type Change } from './differences.js';
 import { maxVersion } from './index-rows.js';
 import { isSource, startIndexer, type EventIndex, type EventSource } from './indexer.js';
 import { foldAsker, stateAt } from './states.js';
+import { instancesIn, readStep, type InstanceQuery, type ReadStep, type SagaInstance } from './sagas.js';
 import { lastVersion, rowsOf, untilReached, versionAt } from './streams.js';
 
 export interface StoredEvent {
@@ -61,6 +62,10 @@ export interface EventStore extends AsyncDisposable {
   version(aggregateType: string, aggregateId: string, deadline: number): Promise<number>;
   /** The events of one aggregate. @throws SpoolError UNKNOWN_AGGREGATE, EXPIRED */
   events(request: EventsRequest): Promise<readonly StoredEvent[]>;
+  /** The instances of a saga, in the order of their ids. @throws SpoolError NOT_FOUND, EXPIRED */
+  instances(request: Omit<StreamRequest, 'aggregateId'> & InstanceQuery): Promise<readonly SagaInstance[]>;
+  /** The steps of an instance of a saga, as `events`. @throws SpoolError NOT_FOUND, EXPIRED */
+  steps(request: EventsRequest): Promise<readonly ReadStep[]>;
   /** The state at a moment. @throws SpoolError UNKNOWN_AGGREGATE, INVALID_REQUEST for what is no aggregate, EXPIRED, INDETERMINATE */
   state(request: StreamRequest & Moment): Promise<AggregateState>;
   /** What lies between two moments; version 0 is the state before the first event. @throws as `state` */
@@ -119,6 +124,11 @@ export function openEventStore({ instance, registry, gateway }: EventStoreOption
     await untilReached(index, new Map(wanted), deadline - instance.now());
     return index;
   };
+  const sagaIndex = async (request: Omit<StreamRequest, 'aggregateId'>): Promise<EventIndex> => {
+    const { aggregateType: name } = request;
+    if (registry.component(name)?.kind !== 'saga') throw new SpoolError('NOT_FOUND', `no bundle has a saga ${name}`);
+    return current(request);
+  };
   const stateIn = async (index: EventIndex, { aggregateId, deadline }: StreamRequest, moment: Moment): Promise<AggregateState> => {
     const { name, kind } = index.source;
     if (kind !== 'aggregate') {
@@ -138,17 +148,23 @@ export function openEventStore({ instance, registry, gateway }: EventStoreOption
   return {
     version: async (aggregateType, aggregateId, deadline) =>
       lastVersion(await current({ aggregateType, after: undefined, deadline }), aggregateId),
-    async events({ aggregateId, backwards = false, limit, ...request }) {
-      const index = await current(request);
-      const from = backwards ? 0 : (request.from ?? 0);
-      const to = backwards && request.from !== undefined ? request.from + 1 : maxVersion;
+    async events(request) {
       const events: StoredEvent[] = [];
-      // At once, before the index goes on.
-      for (const [version, { payload, ...row }] of [...rowsOf(index, aggregateId, { from, to, reverse: backwards, limit })]) {
+      for (const [version, { payload, ...row }] of pageOf(await current(request), request)) {
         events.push({ ...row, version, payload: (await instance.codec.decodeAny(payload)).json() });
       }
-      if (events.length === 0 && request.from === undefined) throw unknownAggregate(request.aggregateType, aggregateId);
+      if (events.length === 0 && request.from === undefined) throw unknownAggregate(request.aggregateType, request.aggregateId);
       return events;
+    },
+    async instances({ state, from, limit, ...request }) {
+      return instancesIn((await sagaIndex(request)).store, { state, from, limit });
+    },
+    async steps(request) {
+      const steps: ReadStep[] = [];
+      for (const [, { payload }] of pageOf(await sagaIndex(request), request)) steps.push(await readStep(instance.codec, payload));
+      if (steps.length === 0 && request.from === undefined)
+        throw new SpoolError('NOT_FOUND', `saga ${request.aggregateType} has no instance ${request.aggregateId}`);
+      return steps;
     },
     async state(request) {
       const found = await stateIn(await current(request), request, request);
@@ -183,4 +199,13 @@ export function openEventStore({ instance, registry, gateway }: EventStoreOption
   };
 }
 
+/** At once, before the index goes on. */
+const pageOf = (index: EventIndex, { aggregateId, from, backwards = false, limit }: EventsRequest) => [
+  ...rowsOf(index, aggregateId, {
+    from: backwards ? 0 : (from ?? 0),
+    to: backwards && from !== undefined ? from + 1 : maxVersion,
+    reverse: backwards,
+    limit,
+  }),
+];
 const unknownAggregate = (type: string, id: string): SpoolError => new SpoolError('UNKNOWN_AGGREGATE', `there is no ${type} ${id}`);

@@ -11,5 +11,6 @@ export {
 } from './event-store.js';
 export { causationTree, type FlowNode, type Handling } from './causation.js';
 export { eventTails, type TailFilter, type TailItem, type TailRequest, type TailedEvent, type Tails } from './tail.js';
+export { sagaStates, type ReadStep, type SagaInstance } from './sagas.js';
 export type { Change } from './differences.js';
 export { maxAggregateIdBytes } from './index-rows.js';

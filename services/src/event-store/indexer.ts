@@ -1,6 +1,7 @@
 import { readMeta, SnapshotSchema, SpoolError, type Snapshot } from '@spool/schemas';
 import { snapshotPrefix, type RegisteredComponent } from '@spool/sdk';
 import { localWork, type ConsumedRecord, type Instance, type Offset, type RunningProcessor, type Store, type Table } from '@spool/streams';
+import { listInstance } from './sagas.js';
 import { rowKey, statesTable, streamsTable, versionOf, type FoldedRow, type IndexRow } from './index-rows.js';
 
 /** What writes events of its own, in a topic of its own. */
@@ -66,8 +67,10 @@ export async function startIndexer(instance: Instance, source: EventSource): Pro
           kafka,
           now: instance.now,
           async handle(record, { table }) {
-            if (record.topic !== snapshots) index(record, table<IndexRow>(streamsTable));
-            else if (record.value !== null && record.key?.toString().startsWith(snapshotPrefix) === true) {
+            if (record.topic !== snapshots) {
+              index(record, table<IndexRow>(streamsTable));
+              if (source.kind === 'saga') listInstance(record, table);
+            } else if (record.value !== null && record.key?.toString().startsWith(snapshotPrefix) === true) {
               keepState(table<FoldedRow>(statesTable), await snapshot.decode(record.value));
             }
           },

@@ -10,6 +10,7 @@ import { eventRoutes, type EventRoutesOptions } from './event-routes.js';
 import { messageRoutes } from './message-routes.js';
 import { registryRoutes, type RegistryRoutesOptions } from './registry-routes.js';
 import { replayRoutes } from './replay-routes.js';
+import { sagaRoutes } from './saga-routes.js';
 
 export interface GatewayRoutesOptions extends RegistryRoutesOptions, ClusterRoutesOptions, Omit<EventRoutesOptions, 'consumers'> {
   readonly gateway: Gateway;
@@ -22,6 +23,7 @@ export interface GatewayRoutesOptions extends RegistryRoutesOptions, ClusterRout
 export const gatewayRoutes = ({ gateway, eventStore, replays, consumers, ...rest }: GatewayRoutesOptions): readonly Route[] => [
   ...messageRoutes(gateway, rest.registry, eventStore),
   ...aggregateRoutes(eventStore),
+  ...sagaRoutes(eventStore),
   ...eventRoutes({ consumers, ...rest }),
   ...replayRoutes(replays),
   ...consumerRoutes(consumers),
