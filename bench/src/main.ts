@@ -6,6 +6,7 @@ import { setFlagsFromString } from 'node:v8';
 import { startKafka } from '@spool/embedded';
 import { benchCommands } from './commands/bench.js';
 import { benchEngine } from './engine/bench.js';
+import { benchEventStore } from './event-store/bench.js';
 import { contenders } from './engine/start.js';
 import { report, toText, type Table } from './report.js';
 
@@ -14,6 +15,13 @@ const suites: Readonly<
 > = {
   commands: (brokers, quick, progress) =>
     benchCommands({ brokers, callers: quick ? [1, 64] : [1, 64, 1024, 4096], seconds: quick ? 1 : 4, rounds: quick ? 1 : 3, progress }),
+  'event-store': (brokers, quick, progress) =>
+    benchEventStore({
+      brokers,
+      ...(quick ? { sizes: [1e4, 1e5], reads: 200, rounds: 1 } : { sizes: [1e4, 1e5, 1e6, 1e7], reads: 2000, rounds: 3 }),
+      lengths: [10, 1000, 10_000],
+      progress,
+    }),
   engine: (brokers, quick, progress) =>
     benchEngine({
       brokers,

@@ -13,4 +13,5 @@ export { causationTree, type FlowNode, type Handling } from './causation.js';
 export { eventTails, type TailFilter, type TailItem, type TailRequest, type TailedEvent, type Tails } from './tail.js';
 export { sagaStates, type ReadStep, type SagaInstance } from './sagas.js';
 export type { Change } from './differences.js';
-export { maxAggregateIdBytes } from './index-rows.js';
+export { maxAggregateIdBytes, rowKey, streamsTable, type IndexRow } from './index-rows.js';
+export { indexConsumer } from './indexer.js';

@@ -24,6 +24,9 @@ export async function sourcesOf(
   return components.filter(isSource).filter(({ name }) => there.has(topics.events(name).name));
 }
 
+/** The consumer that keeps the index of a source. */
+export const indexConsumer = (name: string): string => `spool.event-store.${name}`;
+
 /** The index of one source of events. */
 export interface EventIndex {
   readonly source: EventSource;
@@ -41,7 +44,7 @@ export interface EventIndex {
  */
 export async function startIndexer(instance: Instance, source: EventSource): Promise<EventIndex | undefined> {
   const { kafka, topics } = instance;
-  const consumer = `spool.event-store.${source.name}`;
+  const consumer = indexConsumer(source.name);
   const topic = topics.events(source.name).name;
   const snapshots = topics.snapshots(source.name).name;
   if (!(await kafka.admin.listTopics()).includes(topic)) return undefined;
