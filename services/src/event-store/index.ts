@@ -15,3 +15,6 @@ export { sagaStates, type ReadStep, type SagaInstance } from './sagas.js';
 export type { Change } from './differences.js';
 export { maxAggregateIdBytes, rowKey, streamsTable, type IndexRow } from './index-rows.js';
 export { indexConsumer } from './indexer.js';
+export { createVerifier, type Verification, type Verifier, type VerifierOptions, type VerifyRequest } from './verify/verifier.js';
+export type { VerifyReport } from './verify/verify.js';
+export { violationCodes, type Violation, type ViolationCode } from './verify/violations.js';

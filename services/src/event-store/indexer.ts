@@ -100,7 +100,7 @@ export async function startIndexer(instance: Instance, source: EventSource): Pro
 }
 
 /** So many versions lie between two states that are kept, whatever the number of snapshots; the last one is always kept. */
-const spacing = 100;
+export const spacing = 100;
 
 function keepState(states: Table<FoldedRow>, { aggregateId, version, state, codeVersion }: Snapshot): void {
   const below = { from: rowKey(aggregateId, 0), to: rowKey(aggregateId, version), reverse: true, limit: 2 };

@@ -3,7 +3,7 @@ import { FoldReplySchema, FoldRequestSchema, SpoolError, type FoldReply, type Fo
 import { foldQuery, refusal, type Gateway } from '@spool/sdk';
 import type { Instance } from '@spool/streams';
 import { rowKey, statesTable, versionOf, type FoldedRow } from './index-rows.js';
-import type { EventIndex } from './indexer.js';
+import { spacing, type EventIndex } from './indexer.js';
 import { rowsOf } from './streams.js';
 
 export interface Folded {
@@ -41,6 +41,7 @@ const maxRestarts = 10;
 export async function stateAt(ask: AskFold, index: EventIndex, aggregateId: string, target: number, deadline: number): Promise<Folded> {
   const { name: aggregateType } = index.source;
   let from = nearest(index, aggregateId, target);
+  let kept = from.version;
   for (let restarts = 0; restarts <= maxRestarts;) {
     const events = batch(index, aggregateId, from.version, target);
     if (events.length === 0 && from.version < target) {
@@ -52,16 +53,20 @@ export async function stateAt(ask: AskFold, index: EventIndex, aggregateId: stri
     const reply = await ask({ aggregateType, aggregateId, ...from, events }, deadline);
     if (reply.state === null) {
       from = nearest(index, aggregateId, target, reply.codeVersion);
+      kept = from.version;
       restarts += 1;
       continue;
     }
     const { state, version, codeVersion } = reply;
+    // A fold of many events is worth a row: the next one that begins here need not do it again.
+    if (version - kept >= spacing) {
+      put(index, rowKey(aggregateId, version), { state, codeVersion });
+      kept = version;
+    }
     if (version === target) {
       const [last] = rowsOf(index, aggregateId, { from: target, to: target + 1, reverse: false, limit: 1 });
       return { version, state, deleted: last !== undefined && reply.deletes.includes(last[1].type) };
     }
-    // A fold of many events is worth a row: the next one that begins here need not do it again.
-    put(index, rowKey(aggregateId, version), { state, codeVersion });
     from = { version, state, codeVersion };
   }
   throw new SpoolError('UNAVAILABLE', `instances of several versions of ${aggregateType} answer in turns`, { retryAfterMs: 1000 });

@@ -1,10 +1,12 @@
+import { tmpdir } from 'node:os';
 import { toToken } from '@spool/sdk';
 import { topicCatalogue } from '@spool/streams';
-import { eventTails } from '../event-store/index.js';
+import { createVerifier, eventTails } from '../event-store/index.js';
 import { Account, stage, type Stage } from '../event-store/testing.js';
 import { startTestServer, type TestServer } from '../http/testing.js';
 import type { EventSearch, HandledMessage, IndexedEvent } from '../telemetry/index.js';
 import { eventRoutes } from './event-routes.js';
+import { verifyRoutes } from './verify-routes.js';
 
 const event = (index: number): IndexedEvent => ({
   id: `c${index}/0`,
@@ -54,24 +56,27 @@ beforeEach(async () => {
   found = [];
   messages = [];
   server = await startTestServer({
-    routes: eventRoutes({
-      events: {
-        search: (search) => Promise.resolve((searches.push(search), found.slice(0, search.limit))),
-        flow: () => Promise.resolve({ events: found, messages, truncated: false }),
-      },
-      tails: eventTails(on.platform, on.registry),
-      consumers: {
-        list: () =>
-          Promise.resolve(
-            [
-              { id: 'spool.telemetry.events.Account', lag: { records: 3, seconds: 1.5 } },
-              { id: 'spool.telemetry', lag: { records: 4, seconds: 0.5 } },
-              { id: 'bank.Account-1.default', lag: { records: 100, seconds: 100 } },
-            ].map((each) => each as never),
-          ),
-      },
-      topics: topicCatalogue(),
-    }),
+    routes: [
+      ...verifyRoutes(createVerifier({ instance: on.platform, registry: on.registry, gateway: on.gateway, scratchDir: tmpdir() })),
+      ...eventRoutes({
+        events: {
+          search: (search) => Promise.resolve((searches.push(search), found.slice(0, search.limit))),
+          flow: () => Promise.resolve({ events: found, messages, truncated: false }),
+        },
+        tails: eventTails(on.platform, on.registry),
+        consumers: {
+          list: () =>
+            Promise.resolve(
+              [
+                { id: 'spool.telemetry.events.Account', lag: { records: 3, seconds: 1.5 } },
+                { id: 'spool.telemetry', lag: { records: 4, seconds: 0.5 } },
+                { id: 'bank.Account-1.default', lag: { records: 100, seconds: 100 } },
+              ].map((each) => each as never),
+            ),
+        },
+        topics: topicCatalogue(),
+      }),
+    ],
   });
 });
 afterEach(async () => {
@@ -200,5 +205,41 @@ describe('the tail over HTTP', () => {
     }
     const beyond = toToken(new Map([['evt.Account-0', 999n as never]]));
     expect((await server.send({ path: `/api/v1/events?from=${beyond}` })).problem().code).toBe('OFFSET_OUT_OF_RANGE');
+  });
+});
+
+describe('the verification over HTTP', () => {
+  const verify = async (body: unknown) => {
+    const { status, text } = await server.send({ method: 'POST', path: '/api/v1/event-store/verify', body });
+    const told = [...text.matchAll(/event: (\w+)\ndata: (.*)\n/g)].map(([, event, data]) => [
+      event,
+      JSON.parse(data!) as Record<string, unknown>,
+    ]);
+    return { status, told };
+  };
+
+  it('tells of each thing that is wrong, and then how much was looked at', async () => {
+    await on.bank.gateway.send(Account, 'Many', 'a', { count: 100 });
+    expect(await verify({})).toMatchObject({
+      status: 200,
+      told: [
+        ['report', { source: 'Account', events: 100, snapshots: 1, compared: 1, violations: 0 }],
+        ['done', { violations: 0 }],
+      ],
+    });
+    await on.platform.producer.send({ topic: 'evt.Account', key: 'a', value: Buffer.from('x') });
+    const { told } = await verify({ sources: ['Account'], replay: false });
+    expect(told).toMatchObject([
+      ['violation', { code: 'EVENT_UNREADABLE', aggregateId: 'a' }],
+      ['report', { compared: 0 }],
+      ['done', {}],
+    ]);
+  });
+
+  it('says when it could not be found out, and refuses names that nobody has', async () => {
+    const unknown = await server.send({ method: 'POST', path: '/api/v1/event-store/verify', body: { sources: ['Nothing'] } });
+    expect(unknown.problem().code).toBe('UNKNOWN_AGGREGATE');
+    const body = { sources: ['Account'], from: 'yesterday' };
+    expect((await server.send({ method: 'POST', path: '/api/v1/event-store/verify', body })).problem().code).toBe('INVALID_REQUEST');
   });
 });

@@ -1,6 +1,6 @@
 import type { Gateway } from '@spool/sdk';
 import type { ConsumerService } from '../consumers/index.js';
-import type { EventStore } from '../event-store/index.js';
+import type { EventStore, Verifier } from '../event-store/index.js';
 import type { Route } from '../http/index.js';
 import type { ReplayService } from '../replay/index.js';
 import { aggregateRoutes } from './aggregate-routes.js';
@@ -11,20 +11,23 @@ import { messageRoutes } from './message-routes.js';
 import { registryRoutes, type RegistryRoutesOptions } from './registry-routes.js';
 import { replayRoutes } from './replay-routes.js';
 import { sagaRoutes } from './saga-routes.js';
+import { verifyRoutes } from './verify-routes.js';
 
 export interface GatewayRoutesOptions extends RegistryRoutesOptions, ClusterRoutesOptions, Omit<EventRoutesOptions, 'consumers'> {
   readonly gateway: Gateway;
   readonly eventStore: EventStore;
+  readonly verifier: Verifier;
   readonly replays: ReplayService;
   readonly consumers: ConsumerService;
 }
 
 /** Everything under /api/v1. */
-export const gatewayRoutes = ({ gateway, eventStore, replays, consumers, ...rest }: GatewayRoutesOptions): readonly Route[] => [
+export const gatewayRoutes = ({ gateway, eventStore, verifier, replays, consumers, ...rest }: GatewayRoutesOptions): readonly Route[] => [
   ...messageRoutes(gateway, rest.registry, eventStore),
   ...aggregateRoutes(eventStore),
   ...sagaRoutes(eventStore),
   ...eventRoutes({ consumers, ...rest }),
+  ...verifyRoutes(verifier),
   ...replayRoutes(replays),
   ...consumerRoutes(consumers),
   ...registryRoutes(rest),

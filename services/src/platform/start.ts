@@ -1,3 +1,4 @@
+import { tmpdir } from 'node:os';
 import { createHttpRegistry } from '@spool/schemas';
 import {
   connectPlatform,
@@ -13,7 +14,7 @@ import { Registry as Metrics } from 'prom-client';
 import type { Logger } from 'pino';
 import { clusterProcessor, openDrains, openSettings } from '../cluster/index.js';
 import { openConsumerService } from '../consumers/index.js';
-import { eventTails, openEventStore } from '../event-store/index.js';
+import { createVerifier, eventTails, openEventStore } from '../event-store/index.js';
 import { gatewayRoutes } from '../gateway/index.js';
 import { createAuth, startHttp, type AuthConfig, type HttpOptions } from '../http/index.js';
 import { interactionProcessor, openInteractions, openRegistrar, registryProcessor } from '../registry/index.js';
@@ -120,6 +121,7 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   const registrar = await openRegistrar({ instance, registry, schemas: createHttpRegistry({ url: schemaRegistryUrl }) });
   const consumers = keep(await openConsumerService(instance, registry));
   const tails = eventTails(instance, registry);
+  const verifier = createVerifier({ instance, registry, gateway, scratchDir: tmpdir() });
   const telemetry = keep(await startTelemetry({ instance, registry, clickhouse: { ...config.clickhouse, database: 'spool' } }));
 
   // 4. The way in.
@@ -129,7 +131,7 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
       ...config.http,
       routes: gatewayRoutes({
         ...{ gateway, eventStore, replays, consumers, registry, registrar, interactions, instances, drains, settings },
-        ...{ events: telemetry.events, tails, topics },
+        ...{ events: telemetry.events, tails, verifier, topics },
       }),
       auth: await createAuth(config.auth),
       info: { name: 'gateway', title: 'Spool', version, description: 'Commands, queries, events and replays over Kafka' },

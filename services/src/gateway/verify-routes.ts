@@ -1,0 +1,66 @@
+import { toSpoolError } from '@spool/schemas';
+import { z } from 'zod';
+import { violationCodes, type Verifier } from '../event-store/index.js';
+import { openEventStream, route, type Route } from '../http/index.js';
+import { messageType } from './messages.js';
+
+/** Told of one source; the report counts them all. */
+const maxTold = 1000;
+
+/** The check of the log, for whoever has no shell beside the brokers. */
+export const verifyRoutes = (verifier: Verifier): readonly Route[] => [
+  route({
+    method: 'POST',
+    path: '/api/v1/event-store/verify',
+    summary: 'Check the log of events and its snapshots',
+    description: [
+      'Reads the committed records of every event and snapshot, as `npm run verify` does, and answers with server-sent events: `violation` for each of the first',
+      `${maxTold} things that are wrong with a source, \`report\` behind each source, and \`done\` or \`failed\` at the end. Codes:`,
+      Object.entries(violationCodes)
+        .map(([code, meaning]) => `${code} (${meaning})`)
+        .join(', '),
+    ].join(' '),
+    role: 'operator',
+    rateClass: 'costly',
+    stream: true,
+    body: z.strictObject({
+      sources: z.array(messageType).max(100).default([]).describe('Aggregates, services and sagas; all if there is none'),
+      from: z.iso
+        .datetime({ offset: true })
+        .optional()
+        .describe('Only events from this time on; snapshots are then not compared')
+        .transform((text) => (text === undefined ? undefined : Date.parse(text))),
+      replay: z.boolean().default(true).describe('Compare snapshots with the fold of their events, for which the bundle has to run'),
+    }),
+    responses: { 200: { description: '`violation`, `report`, and `done` or `failed`' } },
+    errors: ['UNKNOWN_AGGREGATE', 'OVERLOADED', 'KAFKA_UNAVAILABLE'],
+    async handler(context) {
+      const check = await verifier.prepare(context.body);
+      const stop = new AbortController();
+      const stream = openEventStream(context);
+      void stream.ended.then(() => stop.abort());
+      const tell = (event: string, data: unknown): void => void stream.send({ event, data: JSON.stringify(data) });
+      let told = 0;
+      let violations = 0;
+      try {
+        await check({
+          signal: stop.signal,
+          onViolation(violation) {
+            told += 1;
+            if (told <= maxTold) tell('violation', violation);
+          },
+          onReport(report) {
+            told = 0;
+            violations += report.violations;
+            tell('report', report);
+          },
+        });
+        tell('done', { violations });
+      } catch (thrown) {
+        const { code, message } = toSpoolError(thrown);
+        tell('failed', { code, detail: message });
+      }
+      await stream.close();
+    },
+  }),
+];
