@@ -22,8 +22,8 @@ const together = 20_000;
 const idOf = (at: number): string => createHash('sha1').update(String(at)).digest('hex').slice(0, 24);
 
 /**
- * How the time to read one stream of ten events grows with all events of the index. The rows are put into the index's own store as the indexer
- * puts them, ten passes over all aggregates, so that the log need not be written; reads go all the way through the event store.
+ * How the time to read one stream of ten events grows with all events of the index. The rows are put into the index's own store, so that the log
+ * need not be written; reads go all the way through the event store.
  */
 export async function growth({ brokers, id, dataDir, sizes, reads, progress }: GrowthOptions): Promise<Table> {
   const kafka = await connectKafka({ brokers, clientId: 'bench' });
@@ -89,8 +89,8 @@ function fill(store: Store, from: number, to: number, payload: Buffer): void {
     store.commit(new Map([[streamsTable, changes]]), store.checkpoint);
     changes = new Map();
   };
-  for (let version = 1; version <= perStream; version++) {
-    for (const [at, id] of ids.entries()) {
+  for (const [at, id] of ids.entries()) {
+    for (let version = 1; version <= perStream; version++) {
       const commandId = `${id}-${version}`;
       changes.set(rowKey(id, version), {
         ...{

@@ -123,6 +123,14 @@ describe('the search of events over HTTP', () => {
   });
 });
 
+describe('what OpenAPI says', () => {
+  it('names all of these routes', async () => {
+    const { paths } = (await server.send({ path: '/openapi.json' })).json() as { paths: Record<string, unknown> };
+    const routes = ['/api/v1/events/search', '/api/v1/correlations/{correlationId}', '/api/v1/events', '/api/v1/event-store/verify'];
+    for (const path of routes) expect(paths).toHaveProperty([path]);
+  });
+});
+
 describe('a flow over HTTP', () => {
   it('is a tree of commands and events by their causes, with who handled them', async () => {
     // c1 -> c1/0 -> (a saga) c2 -> c2/0; a projector handled c1/0; the span of c3 is gone.
