@@ -122,6 +122,44 @@ describe.each(['partition', 'instance'] as const)('an aggregate host, a transact
     transactions = scope;
   });
 
+  it('tells of a conflict when what it rests on is committed, for an owner that was replaced unawares must not answer', async () => {
+    let reached = (): void => undefined;
+    let letGo = (): void => undefined;
+    let held = false;
+    const openWriter = kafka.transactionalProducer.bind(kafka);
+    Object.assign(kafka, {
+      transactionalProducer: async (options: Parameters<Kafka['transactionalProducer']>[0]) => {
+        const writer = await openWriter(options);
+        return {
+          transactionalId: writer.transactionalId,
+          async commit(records: Parameters<typeof writer.commit>[0]) {
+            if (held) {
+              reached();
+              await new Promise<void>((resolve) => (letGo = resolve));
+            }
+            return writer.commit(records);
+          },
+          close: () => writer.close(),
+          [Symbol.asyncDispose]: () => writer.close(),
+        };
+      },
+    });
+    const { gateway } = await start();
+    await gateway.send(Account, 'Open', 'a1', { owner: 'Ada' });
+    const replies = async (): Promise<bigint> =>
+      (await kafka.admin.offsets(topics.replies('bank').name)).reduce((sum, { latest }) => sum + latest, 0n);
+    const before = await replies();
+    held = true;
+    const committing = new Promise<void>((resolve) => (reached = resolve));
+    const sent = gateway.send(Account, 'Deposit', 'a1', { amount: 1 }, { expectedVersion: 7 });
+    sent.catch(() => undefined);
+    await committing;
+    expect(await replies()).toBe(before);
+    held = false;
+    letGo();
+    await expect(sent).rejects.toMatchObject({ code: 'VERSION_CONFLICT', facts: { actualVersion: 1 } });
+  });
+
   it('appends several events of one command at once, with versions, ids and their cause (Evento defects 1 and 2)', async () => {
     const { gateway } = await start();
     await gateway.send(Account, 'Open', 'a', { owner: 'x' }, { commandId: 'c1' });
