@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { startKafka } from '@spool/embedded';
 import { benchCommands } from './commands/bench.js';
+import { contenders as commandContenders } from './commands/contenders/contender.js';
 import { benchEngine } from './engine/bench.js';
 import { benchEventStore } from './event-store/bench.js';
 import { contenders } from './engine/start.js';
@@ -14,7 +15,15 @@ const suites: Readonly<
   Record<string, (brokers: readonly string[], quick: boolean, progress: (line: string) => void) => Promise<readonly Table[]>>
 > = {
   commands: (brokers, quick, progress) =>
-    benchCommands({ brokers, callers: quick ? [1, 64] : [1, 64, 1024, 4096], seconds: quick ? 1 : 4, rounds: quick ? 1 : 3, progress }),
+    benchCommands({
+      brokers,
+      ...(quick
+        ? { callers: [1, 64], rates: [500], seconds: 1, warmUpSeconds: 0.5, rounds: 1 }
+        : { callers: [1, 64, 1024, 4096], rates: [200, 1000, 4000], seconds: 3, warmUpSeconds: 1, rounds: 3 }),
+      profile: values.profile === true,
+      ...(values.only === undefined ? {} : { only: commandContenders.filter((name) => values.only?.split(',').includes(name)) }),
+      progress,
+    }),
   'event-store': (brokers, quick, progress) =>
     benchEventStore({
       brokers,

@@ -1,20 +1,18 @@
 import kafkajs, { type Producer } from 'kafkajs';
-import type { Call } from '../load.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { anyAggregate, type Contender, type ContenderConfig } from './contender.js';
+
+const partitions = 3;
+const perSend = 1000;
 
 /**
  * The same hops in the best bare kafkajs loop we know: command -> owner -> one transaction of event and input position (a record) -> reply by a
  * plain idempotent producer. Sends and transactions are grouped without a timer: while one is in flight the next fills. No schema, no validation,
  * no state, no repeated commands, no fencing: what Spool adds is the difference.
+ *
+ * @param waitMs what gathers for so long goes into one transaction. @default none: what comes while one is in flight goes into the next
  */
-export interface Contender {
-  readonly call: Call;
-  close(): Promise<void>;
-}
-
-const partitions = 3;
-const perSend = 1000;
-
-export async function startFloor(brokers: readonly string[], id: string): Promise<Contender> {
+export async function startFloor({ brokers, id }: ContenderConfig, waitMs = 0): Promise<Contender> {
   const kafka = new kafkajs.Kafka({
     clientId: 'floor',
     brokers: [...brokers],
@@ -55,6 +53,7 @@ export async function startFloor(brokers: readonly string[], id: string): Promis
     if (busy) return;
     busy = true;
     while (waiting.length > 0) {
+      if (waitMs > 0) await sleep(waitMs - (performance.now() % waitMs));
       const group = waiting;
       waiting = [];
       const transaction = await writer.transaction();
@@ -108,7 +107,7 @@ export async function startFloor(brokers: readonly string[], id: string): Promis
       const cid = `c${next++}`;
       return new Promise<void>((resolve) => {
         pending.set(cid, resolve);
-        send({ key: `k${Math.floor(Math.random() * 1000)}`, value, headers: { cid } });
+        send({ key: anyAggregate(), value, headers: { cid } });
       });
     },
     async close() {

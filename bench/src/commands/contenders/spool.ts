@@ -1,12 +1,13 @@
 import { createCodec, createMemoryRegistry, record } from '@spool/schemas';
 import { aggregate, bundle, startBundle } from '@spool/sdk';
 import { connectKafka, topicCatalogue } from '@spool/streams';
-import type { Contender } from './floor.js';
+import { anyAggregate, type Contender, type ContenderConfig } from './contender.js';
 
 const Add = record('bench.Add', { n: 'int', pad: 'string' });
 const Added = record('bench.Added', { n: 'int', pad: 'string' });
 
-const Counter = aggregate('Counter', {
+export const namespaceOf = (id: string): string => `${id}.`;
+export const Counter = aggregate('Counter', {
   commands: { Add },
   events: { Added },
   initial: () => ({ count: 0, sum: 0 }),
@@ -15,21 +16,21 @@ const Counter = aggregate('Counter', {
 });
 
 /** Spool as a bundle runs it: schemas, state, expected outcomes, snapshots, telemetry and fencing included. Caller and aggregate share the process, as in the floor. */
-export async function startSpool(brokers: readonly string[], id: string, dataDir: string): Promise<Contender> {
+export async function startSpool({ brokers, id, dataDir, maxInFlight = 100_000 }: ContenderConfig): Promise<Contender> {
   const kafka = await connectKafka({ brokers, clientId: 'bench' });
   const codec = createCodec({ registry: createMemoryRegistry() });
   const running = await startBundle(bundle({ id: 'bench', version: '1.0.0', components: [Counter] }), {
     kafka,
     codec,
-    topics: topicCatalogue({ namespace: `${id}.` }),
+    topics: topicCatalogue({ namespace: namespaceOf(id) }),
     instance: 'bench-0',
     dataDir,
     log: () => undefined,
-    maxInFlight: 100_000,
+    maxInFlight,
   });
   const pad = 'x'.repeat(196);
   return {
-    call: () => running.gateway.send(Counter, 'Add', `k${Math.floor(Math.random() * 1000)}`, { n: 1, pad }),
+    call: (timeoutMs) => running.gateway.send(Counter, 'Add', anyAggregate(), { n: 1, pad }, timeoutMs === undefined ? {} : { timeoutMs }),
     async close() {
       await running.close();
       await kafka.close();

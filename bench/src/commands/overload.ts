@@ -1,0 +1,99 @@
+import { readMeta } from '@spool/schemas';
+import { connectKafka, readToEnd, topicCatalogue, type ConsumedRecord } from '@spool/streams';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { closedLoop, type Call } from '../load.js';
+
+export interface OverloadStep {
+  readonly kind: 'overload';
+  readonly seconds: number;
+  /** Of each command, in milliseconds. */
+  readonly timeoutMs: number;
+}
+export interface OverloadTaken {
+  /** What so many callers get as fast as they can. */
+  readonly peak: number;
+  readonly offered: number;
+  /** Answered in time, a second. */
+  readonly goodput: number;
+  readonly refused: number;
+  /** Began, and had no answer by their deadline. */
+  readonly late: number;
+}
+
+const callers = 1024;
+const times = 3;
+
+/** Measures the most that there is, then offers three times as much, whatever the answers do. */
+export async function overload(
+  call: (timeoutMs?: number) => ReturnType<Call>,
+  { seconds, timeoutMs }: OverloadStep,
+): Promise<OverloadTaken> {
+  const { perSecond: peak } = await closedLoop(() => call(), callers, seconds, 1);
+  const rate = peak * times;
+  let counted = false;
+  let [good, refused, late, began] = [0, 0, 0, 0];
+  let waiting = 0;
+  const start = performance.now();
+  const warmMs = 1000;
+  let sent = 0;
+  let countedSince = 0;
+  while (performance.now() - start < warmMs + seconds * 1000) {
+    if (!counted && performance.now() - start >= warmMs) {
+      counted = true;
+      countedSince = performance.now();
+    }
+    // A loop that was held up has its calls at once afterwards, as those who call from outside would.
+    for (const due = ((performance.now() - start) * rate) / 1000; sent < due; sent++) {
+      const inWindow = counted;
+      if (inWindow) began += 1;
+      waiting += 1;
+      call(timeoutMs).then(
+        () => {
+          waiting -= 1;
+          if (counted) good += 1;
+        },
+        (thrown: unknown) => {
+          waiting -= 1;
+          if (!inWindow) return;
+          if ((thrown as { code?: string }).code === 'OVERLOADED') refused += 1;
+          else late += 1;
+        },
+      );
+    }
+    await sleep(1);
+  }
+  const elapsed = (performance.now() - countedSince) / 1000;
+  const taken = { peak, offered: began / elapsed, goodput: good / elapsed, refused: refused / elapsed };
+  counted = false;
+  for (const end = performance.now() + 2 * timeoutMs; waiting > 0 && performance.now() < end;) await sleep(5);
+  return { ...taken, late: late / elapsed };
+}
+
+/** How many events of the log were decided after the deadline of their command, of how many that had one. */
+export async function executedLate(
+  brokers: readonly string[],
+  namespace: string,
+  aggregate: string,
+): Promise<{ late: number; of: number }> {
+  const topics = topicCatalogue({ namespace });
+  await using kafka = await connectKafka({ brokers, clientId: 'bench' });
+  const each = async (topic: string, take: (record: ConsumedRecord) => void): Promise<void> => {
+    for (const { partition } of await kafka.admin.offsets(topic)) {
+      const apply = (records: readonly ConsumedRecord[]): Promise<void> => Promise.resolve(records.forEach(take));
+      await readToEnd({ kafka, partition: { topic, partition }, from: 'earliest', apply });
+    }
+  };
+  const deadlines = new Map<string, number>();
+  await each(topics.commands(aggregate).name, ({ headers }) => {
+    const { id, deadline } = readMeta(headers);
+    if (id !== undefined && deadline !== undefined) deadlines.set(id, deadline);
+  });
+  let late = 0;
+  let of = 0;
+  await each(topics.events(aggregate).name, ({ headers }) => {
+    const { commandId = '', time = 0 } = readMeta(headers);
+    of += 1;
+    if (time > (deadlines.get(commandId) ?? 0)) late += 1;
+  });
+  return { late, of };
+}
