@@ -28,6 +28,7 @@ export async function openLoop(call: Call, rate: number, seconds: number): Promi
   const total = Math.floor(rate * seconds);
   const warm = Math.floor(total / 5);
   const latencies: number[] = [];
+  let answered = 0;
   let failed = 0;
   let waiting = 0;
   let over = false;
@@ -42,7 +43,9 @@ export async function openLoop(call: Call, rate: number, seconds: number): Promi
     call().then(
       () => {
         waiting -= 1;
-        if (!over && index >= warm) latencies.push(performance.now() - intended);
+        if (over) return;
+        answered += 1;
+        if (index >= warm) latencies.push(performance.now() - intended);
       },
       () => {
         waiting -= 1;
@@ -60,7 +63,7 @@ export async function openLoop(call: Call, rate: number, seconds: number): Promi
   over = true;
   const sorted = latencies.sort((a, b) => a - b);
   return {
-    perSecond: (sorted.length / (total - warm)) * (total / elapsed),
+    perSecond: answered / elapsed,
     p50: quantile(sorted, 0.5),
     p99: quantile(sorted, 0.99),
     failed: failed + waiting,

@@ -9,6 +9,7 @@ import { chaosRegistry } from '@spool/services/chaos';
 import { chaosBank } from './bank/bank.js';
 import { bankTamperings } from './bank/tampering.js';
 import { chaosCommands } from './commands/commands.js';
+import { chaosLeader } from './commands/leader.js';
 import { chaosEngine } from './engine.js';
 import { commandTamperings, tamperings } from './instance/tampering.js';
 import { chaosStandby } from './standby.js';
@@ -16,8 +17,11 @@ import { chaosStandby } from './standby.js';
 const usage = `npm run chaos -- engine [--seed n] [--kills 50] [--records 200000] [--standbys 0] [--writer-per-task] [--tamper ${tamperings.join('|')}] [--quick]
 npm run chaos -- commands [--seed n] [--kills 20] [--commands 50000] [--clients 64] [--writer-per-task] [--tamper ${commandTamperings.join('|')}] [--quick]
 npm run chaos -- bank [--seed n] [--kills 20] [--transfers 2000] [--tamper ${bankTamperings.join('|')}] [--quick]
+npm run chaos -- leader [--seed n] [--seconds 60] [--clients 64] [--quick]
 npm run chaos -- standby [--keys 1000000] [--session 1000] [--quick]
 npm run chaos -- registry [--seed n] [--seconds 120] [--quick]`;
+/** How soon after a new leader commands are to go on. */
+const resumeMs = 5000;
 /** What a take-over with a standby may take. */
 const takeOverMs = 3000;
 
@@ -48,7 +52,8 @@ const kills = killsOr(50);
 const records = number(values.records, quick ? 20_000 : 200_000);
 const standbys = number(values.standbys, 0);
 const keys = number(values.keys, quick ? 20_000 : 1_000_000);
-const seconds = number(values.seconds, quick ? 10 : 120);
+const secondsOr = (otherwise: number): number => number(values.seconds, quick ? 10 : otherwise);
+const seconds = secondsOr(120);
 const sessionTimeoutMs = number(values.session, 1000);
 const commands = number(values.commands, quick ? 5000 : 50_000);
 const clients = number(values.clients, 64);
@@ -130,6 +135,19 @@ async function bank(brokers: readonly string[], dataDir: string): Promise<boolea
   return found.length === 0;
 }
 
+/** Three brokers, of which the leader of a partition is killed and stays away. */
+async function leader(_: readonly string[], dataDir: string): Promise<boolean> {
+  const awayMs = 1000 * secondsOr(60);
+  console.log(
+    `seed ${seed}: the leader of a partition is killed and stays away for ${awayMs / 1000} s while ${clients} clients send commands`,
+  );
+  const report = await chaosLeader({ kafka, dataDir, seed, awayMs, clients, rate: 300, progress });
+  for (const line of report.found.slice(0, 50)) console.log(line);
+  console.log(`another leader ${report.electedMs} ms after the kill; the first command ${report.afterElectionMs} ms after that`);
+  if (report.found.length === 0) console.log('nothing acknowledged was lost');
+  return report.found.length === 0 && report.afterElectionMs <= resumeMs;
+}
+
 async function standby(brokers: readonly string[], dataDir: string): Promise<boolean> {
   const options = { brokers, keys, sessionTimeoutMs, progress };
   const cold = await chaosStandby({ ...options, standbys: 0, dataDir: await mkdtemp(join(dataDir, 'cold-')) });
@@ -173,7 +191,7 @@ async function registry(brokers: readonly string[], dataDir: string): Promise<bo
   }
 }
 
-const runs = { engine, commands: commandsRun, bank, standby, registry };
+const runs = { engine, commands: commandsRun, bank, leader, standby, registry };
 const run = positionals.length === 1 ? Object.entries(runs).find(([name]) => name === positionals[0])?.[1] : undefined;
 const isBad =
   ![seed, kills, records, commands, clients, transfers, standbys, keys, seconds, sessionTimeoutMs].every(
@@ -186,7 +204,7 @@ if (values.help === true || run === undefined || isBad) {
   process.exit(values.help === true ? 0 : 2);
 }
 const dataDir = await mkdtemp(join(tmpdir(), 'spool-chaos-'));
-const kafka = await startKafka({ dataDir: join(dataDir, 'kafka'), log: progress });
+const kafka = await startKafka({ dataDir: join(dataDir, 'kafka'), brokers: run === leader ? 3 : 1, log: progress });
 try {
   process.exitCode = (await run(kafka.bootstrap, dataDir)) ? 0 : 1;
 } finally {

@@ -22,13 +22,15 @@ export interface OverloadTaken {
 
 const callers = 1024;
 const times = 3;
+/** A peak that is taken cold is no peak. */
+const warmUpSeconds = 3;
 
 /** Measures the most that there is, then offers three times as much, whatever the answers do. */
 export async function overload(
   call: (timeoutMs?: number) => ReturnType<Call>,
   { seconds, timeoutMs }: OverloadStep,
 ): Promise<OverloadTaken> {
-  const { perSecond: peak } = await closedLoop(() => call(), callers, seconds, 1);
+  const { perSecond: peak } = await closedLoop(() => call(), callers, seconds, warmUpSeconds);
   const rate = peak * times;
   let counted = false;
   let [good, refused, late, began] = [0, 0, 0, 0];

@@ -42,8 +42,8 @@ export interface EmbeddedKafka extends AsyncDisposable {
   readonly brokers: readonly SupervisedChild[];
   /** What a client has to trust; undefined without `security`. */
   readonly tls: Pick<SelfMadeTls, 'ca' | 'caFile'> | undefined;
-  /** kill -9 of one broker; resolves when it is gone. It is started again by itself. */
-  kill(index: number): Promise<void>;
+  /** kill -9 of one broker; resolves when it is gone. It is started again by itself, after `awayMs` (default 0) at the earliest. */
+  kill(index: number, awayMs?: number): Promise<void>;
   /** Stops one broker in order and starts it again; resolves when it serves. */
   restart(index: number): Promise<void>;
   /** Resolves when all brokers serve. @throws SpoolError UNAVAILABLE after `withinMs`; CHILD_FAILED */
@@ -91,7 +91,7 @@ export async function startKafka(options: KafkaOptions): Promise<EmbeddedKafka> 
     },
     brokers,
     tls,
-    kill: (index) => at(brokers, index).kill(),
+    kill: (index, awayMs) => at(brokers, index).kill(awayMs),
     restart: (index) => at(brokers, index).restart(),
     untilReady: async (withinMs) => {
       await Promise.all(brokers.map((broker) => broker.untilReady(withinMs)));

@@ -46,8 +46,11 @@ export interface SupervisedChild extends AsyncDisposable {
   readonly pid: number | undefined;
   /** Resolves with CHILD_FAILED when the child has failed for good, and with undefined when it was closed. */
   readonly ended: Promise<SpoolError | undefined>;
-  /** SIGKILL, for tests of the restart; resolves when the child has exited, before it is started again. */
-  kill(): Promise<void>;
+  /**
+   * SIGKILL, for tests of the restart; resolves when the child has exited, before it is started again.
+   * @param awayMs how long it stays away at the least, in milliseconds. @default 0
+   */
+  kill(awayMs?: number): Promise<void>;
   /** Stops the child in order and starts it again; resolves when it is ready. @throws SpoolError CHILD_FAILED */
   restart(): Promise<void>;
   /** Resolves when the child is ready (again). @throws SpoolError CHILD_FAILED, or UNAVAILABLE after `withinMs` or `close()` */
@@ -77,6 +80,7 @@ class Supervisor implements SupervisedChild {
   readonly #closing = new AbortController();
   readonly #watchers = new Set<() => void>();
   #restartAsked = false;
+  #awayMs = 0;
 
   constructor(readonly spec: ChildSpec) {
     const abort = (): void => void this.close();
@@ -93,7 +97,8 @@ class Supervisor implements SupervisedChild {
     return this.#process?.pid;
   }
 
-  async kill(): Promise<void> {
+  async kill(awayMs = 0): Promise<void> {
+    this.#awayMs = awayMs;
     const process = this.#process;
     process?.signal('SIGKILL');
     await process?.exited;
@@ -154,7 +159,8 @@ class Supervisor implements SupervisedChild {
         quickDeaths = readyAt === undefined || lived < quickMs ? quickDeaths + 1 : 1;
         const reason = readyAt === undefined ? `${describe(exit)} before it was ready` : describe(exit);
         if (quickDeaths >= maxQuickDeaths) return this.#fail(failed(this.spec, quickDeaths, reason));
-        const delayMs = Math.min(maxDelayMs, firstDelayMs * 2 ** (quickDeaths - 1));
+        const delayMs = Math.max(this.#awayMs, Math.min(maxDelayMs, firstDelayMs * 2 ** (quickDeaths - 1)));
+        this.#awayMs = 0;
         this.#set({ kind: 'waiting', reason, delayMs });
         await sleep(delayMs, undefined, { signal: this.#closing.signal }).catch(() => undefined);
       }

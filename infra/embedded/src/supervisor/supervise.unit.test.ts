@@ -57,6 +57,18 @@ describe('superviseChild', () => {
     expect(kinds()).toEqual(['starting', 'ready', 'waiting', 'starting', 'ready']);
   });
 
+  it('leaves a child away for as long as the one who killed it wants', async () => {
+    const delays: number[] = [];
+    const onState = (state: ChildState): void => void (state.kind === 'waiting' && delays.push(state.delayMs));
+    await using supervised = await superviseChild(spec(child(), { onState }));
+    await supervised.kill(700);
+    await supervised.untilReady(10_000);
+    await supervised.kill();
+    await supervised.untilReady(10_000);
+    expect(delays[0]).toBe(700);
+    expect(delays[1]).toBeLessThan(700);
+  });
+
   it('restarts on demand without counting it as a death', async () => {
     await using supervised = await superviseChild(spec(child(), { restart: { maxQuickDeaths: 1 } }));
     const { pid } = supervised;
