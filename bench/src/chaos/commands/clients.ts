@@ -13,6 +13,8 @@ export interface ClientsOptions {
   readonly rate: number;
   readonly random: () => number;
   readonly over: AbortSignal;
+  /** No further command is begun when it fires. */
+  readonly enough?: AbortSignal;
   /** Each outcome as it is told. */
   readonly onAttempt?: (call: Pick<Call, 'commandId' | 'aggregateId'>, attempt: Attempt) => void;
 }
@@ -73,7 +75,7 @@ export function startClients(options: ClientsOptions): Clients {
     return { commandId: randomUUID(), aggregateId, expected, events, attempts: [] };
   };
   const client = async (): Promise<void> => {
-    while (next < commands) {
+    while (next < commands && options.enough?.aborted !== true) {
       next += 1;
       // What an outage has held up is not made good in a rush: the next disturbance is to meet work too.
       await sleep(pauseMs * 2 * random(), undefined, { signal: over });

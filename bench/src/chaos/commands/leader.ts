@@ -54,6 +54,7 @@ export async function chaosLeader(options: LeaderOptions): Promise<LeaderReport>
         if (topic.replicationFactor !== 3 || minIsr !== '2')
           found.push(`${topic.name} has ${topic.replicationFactor} replicas, of which ${minIsr ?? '?'} must have what is acknowledged`);
       }
+      const enough = new AbortController();
       const over = AbortSignal.timeout(awayMs + 300_000);
       setMaxListeners(0, over);
       let killedAt = Number.POSITIVE_INFINITY;
@@ -61,7 +62,8 @@ export async function chaosLeader(options: LeaderOptions): Promise<LeaderReport>
       let resumedAt: number | undefined;
       const clients = start({
         clients: options.clients,
-        commands: Math.floor((rate * (awayMs + 4 * settleMs)) / 1000),
+        commands: Number.POSITIVE_INFINITY,
+        enough: enough.signal,
         aggregates: 60,
         rate,
         random: randomOf(options.seed),
@@ -84,6 +86,8 @@ export async function chaosLeader(options: LeaderOptions): Promise<LeaderReport>
       // 3. It comes back, and work goes on until all is answered.
       await cluster.untilReady(awayMs + quietMs);
       progress(`broker ${leader} is back after ${Date.now() - killedAt} ms; ${clients.answered} commands are answered`);
+      await sleep(settleMs);
+      enough.abort();
       await clients.ended;
       await Promise.all(children.map((child) => child.close()));
       progress(summaryOf(clients.history));
