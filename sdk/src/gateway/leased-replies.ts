@@ -1,11 +1,11 @@
 import { toSpoolError } from '@spool/schemas';
-import { acquireLease, backOffMs, platformBundle, type Instance, type Lease, type TopicSpec } from '@spool/streams';
+import { acquireLease, backOffMs, platformBundle, type Lease, type LeaseInstance, type TopicSpec } from '@spool/streams';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Instances } from '../cluster/instances.js';
 import { openReplies, type Replies } from './replies.js';
 
 export interface LeasedRepliesOptions {
-  readonly instance: Instance;
+  readonly instance: LeaseInstance;
   readonly topic: TopicSpec;
   readonly instances: Instances;
   /**

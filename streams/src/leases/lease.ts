@@ -31,7 +31,8 @@ export interface Lease extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-type LeaseInstance = Pick<Instance, 'id' | 'kafka' | 'codec' | 'topics' | 'producer' | 'now' | 'log' | 'config'>;
+/** What a lease takes of an instance. */
+export type LeaseInstance = Pick<Instance, 'id' | 'kafka' | 'codec' | 'topics' | 'producer' | 'now' | 'log' | 'config'>;
 
 const askAgainMs = 500;
 /** Renewals whose answers may still come. */
