@@ -45,10 +45,10 @@ export type SubscribedEvent<E extends Payloads> = MessageOf<E> & EventEnvelope;
 export type JsonEvent = EventEnvelope & { readonly type: string; readonly data: unknown };
 
 /** Events in order for each aggregate. Nothing is read ahead of whoever iterates by more than one fetch. */
-export interface Subscription<Event> extends AsyncIterableIterator<Event>, AsyncDisposable {
+export interface Subscription<Event> extends AsyncIterableIterator<Event, undefined>, AsyncDisposable {
   /** After all events that were given. */
   readonly position: PositionToken;
-  return(): Promise<IteratorResult<Event>>;
+  return(): Promise<IteratorResult<Event, undefined>>;
 }
 
 export interface SubscribeParts {

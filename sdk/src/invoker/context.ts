@@ -5,23 +5,25 @@ import type { Declared, InvokerContext } from './invoker.js';
 
 export interface Occasion {
   readonly signal: AbortSignal;
+  /** Whether something may still be sent when the signal has fired: a last word. @default false */
+  readonly lastWord?: boolean;
   /** Begins the ids of the commands, so that they are the same when it comes again. @default they are random */
   readonly id?: string;
   /** What everything that it sends has in common. */
   readonly meta?: Pick<SendOptions, 'correlationId' | 'traceparent' | 'actor'>;
 }
 
-/** What an invoker works with on one occasion. Once the signal has fired, nothing more is sent. */
+/** What an invoker works with on one occasion. */
 export function invokerContext(
   { name, sends, asks }: Declared,
   gateway: Gateway,
   { now, log }: Pick<Instance, 'now' | 'log'>,
-  { signal, id, meta }: Occasion,
+  { signal, id, meta, lastWord = false }: Occasion,
 ): InvokerContext {
   let sent = 0;
   const commandId = (): Pick<SendOptions, 'commandId'> => (id === undefined ? {} : { commandId: `${id}/${sent++}` });
   const going = <T>(options: T): T => {
-    if (id !== undefined) signal.throwIfAborted();
+    if (!lastWord) signal.throwIfAborted();
     return { ...meta, ...options };
   };
   return {

@@ -36,7 +36,10 @@ export async function hostHttp(
     }
     inFlight += 1;
     try {
-      answer(response, await handle(hosting, invoker, gateway, message));
+      const made = await handle(hosting, invoker, gateway, message);
+      // A connection that is kept for more would hold up the end.
+      if (stop.aborted) response.setHeader('connection', 'close');
+      answer(response, made);
     } catch (thrown) {
       const error = toSpoolError(thrown);
       if (error.code === 'INTERNAL') hosting.instance.log('error', 'a request failed', { invoker: invoker.name, error: error.message });
