@@ -16,7 +16,7 @@ export { foldQuery } from './aggregate/fold.js';
 export { takeSnapshot } from './aggregate/host.js';
 export { snapshotPrefix } from './aggregate/rows.js';
 export { stateHash } from './aggregate/snapshots.js';
-export { bundle, type Bundle, type BundleOptions, type Component } from './bundle/bundle.js';
+export { bundle, type Bundle, type BundleOptions, type Component, type Repository } from './bundle/bundle.js';
 export {
   bundleDescriptor,
   consumerId,
@@ -56,6 +56,7 @@ export { openReplies, type Replies, type RepliesOptions } from './gateway/replie
 export { openInstances, type Instances, type InstancesOptions } from './cluster/instances.js';
 export { startBundle, type BundleConfig, type RunningBundle } from './host/start-bundle.js';
 export { commandLine, type Argument, type CommandLine, type CommandLineOptions } from './invoker/command-line.js';
+export { runCommandLine, type CommandLineConfig } from './invoker/command-line-host.js';
 export { cron, type Cron, type CronOptions, type Tick } from './invoker/cron.js';
 export { http, type HttpInvoker, type HttpOptions, type HttpRequest, type HttpResponse } from './invoker/http.js';
 export { invoker, type Invoker, type InvokerContext, type InvokerOptions, type JsonGateway, type StartInvoker } from './invoker/invoker.js';

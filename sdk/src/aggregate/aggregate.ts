@@ -1,4 +1,5 @@
 import type { PayloadOf } from '@spool/schemas';
+import { made } from '../bundle/source.js';
 import type { MessageOf, Payloads } from '../payloads.js';
 
 /** A refusal by the domain: nothing is written, and the caller gets 422 with the code and the detail. */
@@ -83,7 +84,7 @@ export function aggregate<const Name extends string, State, Commands extends Pay
 ): Aggregate<Name, Commands, Events> {
   const decides = options.decide as Readonly<Record<string, Decide<unknown, unknown, never> | GuardedDecide<unknown, unknown, never>>>;
   const evolves = options.evolve as Readonly<Record<string, (state: unknown, event: unknown, context: EvolveContext) => unknown>>;
-  return {
+  return made<Aggregate<Name, Commands, Events>>(aggregate, {
     kind: 'aggregate',
     name,
     description: options.description ?? '',
@@ -104,5 +105,5 @@ export function aggregate<const Name extends string, State, Commands extends Pay
     },
     // An event that this version of the code does not know leaves the state as it is: an older instance meets newer events in a rolling deployment.
     evolve: (type, state, event, context) => evolves[type]?.(state, event, context) ?? state,
-  };
+  });
 }

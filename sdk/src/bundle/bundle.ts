@@ -15,6 +15,17 @@ export interface Bundle {
   readonly description: string;
   readonly components: readonly Component[];
   readonly interceptors: readonly Interceptor[];
+  readonly repository?: Repository;
+}
+
+/** Where the code of a bundle is read. */
+export interface Repository {
+  /** Such as `https://github.com/acme/shop`. */
+  readonly url: string;
+  /** Of the package in it. @default the whole repository is the package */
+  readonly directory?: string;
+  /** Branch, tag or commit. @default 'main' */
+  readonly ref?: string;
 }
 
 export interface BundleOptions {
@@ -27,6 +38,8 @@ export interface BundleOptions {
   readonly components: readonly { readonly kind: Component['kind']; readonly name: string }[];
   /** Go around every handler; the first one is the outermost. @default none */
   readonly interceptors?: readonly Interceptor[];
+  /** The registry links each component to its line there: `<url>/blob/<ref>/<directory>/<file>#L<line>`. @default no links */
+  readonly repository?: Repository;
 }
 
 /** A deployable unit. `startBundle` runs it, `describe` gives its descriptor. */

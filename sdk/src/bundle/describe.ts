@@ -5,6 +5,7 @@ import type { Invoker } from '../invoker/invoker.js';
 import type { Observer } from '../observer/observer.js';
 import { boundContexts } from '../context/context.js';
 import type { Bundle, Component } from './bundle.js';
+import { sourceOf } from './source.js';
 import { bundleDescriptor, consumerId, type BundleDescriptor, type ComponentDescriptor, type PayloadDescriptor } from './descriptor.js';
 
 /** What the bundle is made of, derived from its components. @throws SpoolError INVALID_CONFIG with every problem found. */
@@ -14,7 +15,8 @@ export function describe(bundle: Bundle, topics: TopicCatalogue): BundleDescript
     id: bundle.id,
     version: bundle.version,
     description: bundle.description,
-    components: parts.map((part) => part.component),
+    ...(bundle.repository === undefined ? {} : { repository: bundle.repository.url }),
+    components: parts.map((part, index) => ({ ...part.component, ...placeOf(bundle, bundle.components[index]!) })),
     payloads: parts.flatMap((part) => part.payloads),
   });
   if (!result.success) {
@@ -133,6 +135,14 @@ function describeComponent(bundle: Bundle, component: Component, topics: TopicCa
     case 'invoker':
       return { component: { ...base, handles: [], sends: sentBy(component), ...ticks(bundle, component, topics) }, payloads: [] };
   }
+}
+
+function placeOf({ repository }: Bundle, component: Component): Pick<ComponentDescriptor, 'source'> {
+  const source = sourceOf(component);
+  if (source === undefined || repository === undefined) return source === undefined ? {} : { source };
+  const { url, directory = '', ref = 'main' } = repository;
+  const path = [directory, source.file].filter((part) => part !== '').join('/');
+  return { source: { ...source, url: `${url.replace(/\/$/, '')}/blob/${ref}/${path}#L${source.line}` } };
 }
 
 /** Commands and queries. */

@@ -17,6 +17,14 @@ export const payloadDescriptor = z.object({
   /** Avro. */
   schema: z.record(z.string(), z.unknown()) as unknown as z.ZodType<AvroSchema>,
 });
+/** Where something stands in the code. */
+const place = z.object({
+  /** Relative to the package that it is in. */
+  file: z.string(),
+  line: z.number().int().min(1),
+  /** Where people read it. */
+  url: z.string().optional(),
+});
 export const componentDescriptor = z.object({
   name,
   kind: z.enum(['aggregate', 'service', 'projector', 'projection', 'saga', 'observer', 'invoker']),
@@ -30,11 +38,15 @@ export const componentDescriptor = z.object({
   sources: z.array(z.string()).optional(),
   /** It can be rewound: it only projects. */
   replayable: z.boolean(),
+  /** Where it is declared. */
+  source: place.optional(),
 });
 export const bundleDescriptor = z.object({
   id: z.string().regex(/^[a-z][a-z0-9-]{0,62}$/, 'lower-case letters, digits and dashes, 63 at most'),
   version: z.string().regex(/^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$/, 'a semantic version'),
   description: z.string(),
+  /** URL of the repository. */
+  repository: z.string().optional(),
   components: z.array(componentDescriptor),
   payloads: z.array(payloadDescriptor),
 });

@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { SpoolError, type Violation } from '@spool/schemas';
+import { made } from '../bundle/source.js';
 import type { CommandTarget, QueryTarget } from '../messages.js';
 import { declared, type Declared, type InvokerContext, type InvokerOptions } from './invoker.js';
 
@@ -43,12 +44,13 @@ export const commandLine = <
 >(
   name: Name,
   options: CommandLineOptions<A, T, Q>,
-): CommandLine<Name, ArgumentsOf<A>, InvokerContext<T, Q>> => ({
-  ...declared(name, options),
-  way: 'command-line',
-  arguments: options.arguments ?? {},
-  run: options.run,
-});
+): CommandLine<Name, ArgumentsOf<A>, InvokerContext<T, Q>> =>
+  made<CommandLine<Name, ArgumentsOf<A>, InvokerContext<T, Q>>>(commandLine, {
+    ...declared(name, options),
+    way: 'command-line',
+    arguments: options.arguments ?? {},
+    run: options.run,
+  });
 
 /** @throws SpoolError INVALID_REQUEST that lists every problem, and what may be given */
 export function parseArguments({ name, arguments: known }: CommandLine, given: readonly string[]): Readonly<Record<string, unknown>> {

@@ -1,6 +1,6 @@
 import type { Instance } from '@spool/streams';
 import { declaredCommands, declaredQueries } from '../gateway/declared.js';
-import type { Gateway, SendOptions } from '../gateway/messages.js';
+import type { CommandGateway, QueryGateway, SendOptions } from '../gateway/messages.js';
 import type { Declared, InvokerContext } from './invoker.js';
 
 export interface Occasion {
@@ -16,7 +16,7 @@ export interface Occasion {
 /** What an invoker works with on one occasion. */
 export function invokerContext(
   { name, sends, asks }: Declared,
-  gateway: Gateway,
+  gateway: CommandGateway & QueryGateway,
   { now, log }: Pick<Instance, 'now' | 'log'>,
   { signal, id, meta, lastWord = false }: Occasion,
 ): InvokerContext {

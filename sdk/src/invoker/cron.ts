@@ -1,5 +1,6 @@
 import { SpoolError } from '@spool/schemas';
 import { Cron as Expression } from 'croner';
+import { made } from '../bundle/source.js';
 import type { CommandTarget, QueryTarget } from '../messages.js';
 import { declared, type Declared, type InvokerContext, type InvokerOptions } from './invoker.js';
 
@@ -61,7 +62,7 @@ export function cron<const Name extends string, T extends CommandTarget = never,
       cause,
     });
   }
-  return {
+  return made<Cron<Name, InvokerContext<T, Q>>>(cron, {
     ...declared(name, options),
     way: 'cron',
     schedule,
@@ -71,5 +72,5 @@ export function cron<const Name extends string, T extends CommandTarget = never,
     timeoutMs,
     after: (time) => expression.nextRun(new Date(time))?.getTime(),
     run: options.run,
-  };
+  });
 }

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { made } from '../bundle/source.js';
 import type { CommandTarget, QueryTarget } from '../messages.js';
 import { declared, type Declared, type InvokerContext, type InvokerOptions } from './invoker.js';
 
@@ -60,17 +61,18 @@ export interface HttpInvoker<Name extends string = string, Context = never> exte
 export const http = <const Name extends string, T extends CommandTarget = never, Q extends QueryTarget = never>(
   name: Name,
   options: HttpOptions<T, Q>,
-): HttpInvoker<Name, InvokerContext<T, Q>> => ({
-  ...declared(name, options),
-  way: 'http',
-  port: options.port,
-  host: options.host ?? '127.0.0.1',
-  path: options.path ?? '/',
-  methods: options.methods ?? ['POST'],
-  origins: options.origins ?? [],
-  maxBodyBytes: options.maxBodyBytes ?? 1024 * 1024,
-  maxInFlight: options.maxInFlight ?? 64,
-  timeoutMs: options.timeoutMs ?? 10_000,
-  onListening: options.onListening ?? (() => undefined),
-  handle: options.handle,
-});
+): HttpInvoker<Name, InvokerContext<T, Q>> =>
+  made<HttpInvoker<Name, InvokerContext<T, Q>>>(http, {
+    ...declared(name, options),
+    way: 'http',
+    port: options.port,
+    host: options.host ?? '127.0.0.1',
+    path: options.path ?? '/',
+    methods: options.methods ?? ['POST'],
+    origins: options.origins ?? [],
+    maxBodyBytes: options.maxBodyBytes ?? 1024 * 1024,
+    maxInFlight: options.maxInFlight ?? 64,
+    timeoutMs: options.timeoutMs ?? 10_000,
+    onListening: options.onListening ?? (() => undefined),
+    handle: options.handle,
+  });

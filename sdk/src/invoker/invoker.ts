@@ -1,3 +1,4 @@
+import { made } from '../bundle/source.js';
 import type { CommandGateway, QueryGateway } from '../gateway/messages.js';
 import type { CommandSender, CommandTarget, QueryAsker, QueryTarget } from '../messages.js';
 import type { CommandLine } from './command-line.js';
@@ -54,4 +55,5 @@ export type Invoker<Name extends string = string> = StartInvoker<Name> | Cron<Na
 export const invoker = <const Name extends string, T extends CommandTarget = never, Q extends QueryTarget = never>(
   name: Name,
   options: InvokerOptions<T, Q> & { readonly run: (context: InvokerContext<T, Q>) => Promise<void> },
-): StartInvoker<Name, InvokerContext<T, Q>> => ({ ...declared(name, options), way: 'start', run: options.run });
+): StartInvoker<Name, InvokerContext<T, Q>> =>
+  made<StartInvoker<Name, InvokerContext<T, Q>>>(invoker, { ...declared(name, options), way: 'start', run: options.run });

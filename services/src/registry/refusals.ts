@@ -136,10 +136,16 @@ function fullNameIn(schema: unknown): string | undefined {
   return name.includes('.') || typeof namespace !== 'string' || namespace === '' ? name : `${namespace}.${name}`;
 }
 
+/** Where the code stands is not compared: it moves with every build, and changes nothing that others rely on. */
 export function sameDescriptor(row: RegisteredBundle, descriptor: BundleDescriptor): boolean {
   const { generation: _, instances: __, updatedAt: ___, ...registered } = row;
-  return canonical(registered) === canonical(descriptor);
+  return canonical(unplaced(registered)) === canonical(unplaced(descriptor));
 }
+
+const unplaced = ({ repository: _, components, ...rest }: BundleDescriptor): object => ({
+  ...rest,
+  components: components.map(({ source: __, ...component }) => component),
+});
 
 /** Without the order of keys. */
 const canonical = (value: unknown): string =>

@@ -1,0 +1,14 @@
+#!/usr/bin/env node
+/** The command line `spool`. */
+import { runProgram } from './program.js';
+
+const stop = new AbortController();
+for (const event of ['SIGTERM', 'SIGINT'] as const) process.once(event, () => stop.abort());
+const code = await runProgram(process.argv.slice(2), {
+  env: process.env,
+  folder: process.cwd(),
+  out: (text) => process.stdout.write(text),
+  err: (text) => process.stderr.write(text),
+  signal: stop.signal,
+});
+process.exitCode = code;
