@@ -1,38 +1,59 @@
-import { offset, type ConsumedRecord, type Offset, type Reader, type Slice, type TopicPartition } from '../kafka/port.js';
+import type { Offset, Reader, Slice, TopicPartition } from '../kafka/port.js';
 import { partitionKey } from '../store/store.js';
-import type { Group } from './work.js';
+import { inOrderOfArrival, inOrderOfTime, type Buffer } from './buffers.js';
+import type { Group, ProcessorDefinition } from './work.js';
+
+export interface IntakeOptions {
+  readonly reader: Reader;
+  readonly maxBufferedRecords: number;
+  /** See `ProcessorDefinition.order`. */
+  readonly order: NonNullable<ProcessorDefinition['order']>;
+  /** Which intake a topic belongs to. */
+  readonly classOf: (topic: string) => number;
+}
 
 /** What has been read for a task and not been handed to its work, and how far its work is. Bounded: the reader is held when it is full. */
 class Intake {
-  #queue: Slice[] = [];
-  #buffered = 0;
-  #held = false;
+  readonly #partitions: ReadonlyMap<string, TopicPartition>;
+  readonly #reader: Reader;
+  readonly #buffer: Buffer;
+  readonly #held = new Set<string>();
   readonly #positions = new Map<string, Offset>();
   /** Where the next slice has to begin; unknown until the first one where reading starts at an end of the log. */
   readonly #expected = new Map<string, Offset>();
   readonly #ends = new Map<string, Offset>();
   readonly #pendingSince = new Map<string, number>();
 
-  constructor(
-    private readonly partitions: readonly TopicPartition[],
-    private readonly reader: Reader,
-    private readonly maxBufferedRecords: number,
-  ) {}
+  constructor(partitions: readonly TopicPartition[], { reader, maxBufferedRecords: maxRecords, order }: IntakeOptions) {
+    this.#partitions = new Map(partitions.map((partition) => [partitionKey(partition), partition]));
+    this.#reader = reader;
+    const lags = (key: string): boolean => {
+      const end = this.#ends.get(key);
+      return end === undefined || this.#expected.get(key)! < end;
+    };
+    this.#buffer =
+      order === 'time' && partitions.length > 1
+        ? inOrderOfTime({ keys: [...this.#partitions.keys()], maxRecords, lags })
+        : inOrderOfArrival(maxRecords);
+  }
 
   /** Reads each partition from its position. */
   open(positions: ReadonlyMap<string, Offset>, otherwise: 'earliest' | 'latest'): void {
-    for (const partition of this.partitions) {
-      const at = positions.get(partitionKey(partition));
-      if (at !== undefined) this.#expect(partitionKey(partition), at);
-      this.reader.assign(partition, at ?? otherwise);
+    for (const [key, partition] of this.#partitions) {
+      const at = positions.get(key);
+      if (at !== undefined) this.#expect(key, at);
+      this.#reader.assign(partition, at ?? otherwise);
     }
   }
   close(): void {
-    for (const partition of this.partitions) this.reader.unassign(partition);
+    for (const partition of this.#partitions.values()) this.#reader.unassign(partition);
   }
 
-  get empty(): boolean {
-    return this.#queue.length === 0;
+  get ready(): boolean {
+    return this.#buffer.ready();
+  }
+  get holdsBack(): boolean {
+    return this.#buffer.holdsBack;
   }
   /** Next offset of each partition to be handled. */
   get positions(): ReadonlyMap<string, Offset> {
@@ -56,33 +77,16 @@ class Intake {
     this.#ends.set(key, slice.lastStableOffset);
     this.#expected.set(key, slice.nextOffset);
     if (slice.nextOffset === slice.fromOffset) return;
-    this.#queue.push(slice);
-    this.#buffered += slice.records.length;
+    this.#buffer.push(slice);
     const first = slice.records[0];
     if (first !== undefined && !this.#pendingSince.has(key)) this.#pendingSince.set(key, first.timestamp);
-    if (!this.#held && this.#buffered > this.maxBufferedRecords) this.#hold(true);
+    this.#regulate();
   }
 
   take(limit: number): Group {
-    const records: ConsumedRecord[] = [];
-    const positions = new Map<string, Offset>();
-    while (this.#queue.length > 0 && records.length < limit) {
-      const slice = this.#queue[0]!;
-      const room = limit - records.length;
-      if (slice.records.length <= room) {
-        this.#queue.shift();
-        for (const record of slice.records) records.push(record);
-        positions.set(partitionKey(slice), slice.nextOffset);
-      } else {
-        const now = slice.records.slice(0, room);
-        for (const record of now) records.push(record);
-        positions.set(partitionKey(slice), offset(now.at(-1)!.offset + 1n));
-        this.#queue[0] = { ...slice, records: slice.records.slice(room) };
-      }
-    }
-    this.#buffered -= records.length;
-    if (this.#held && this.#buffered <= this.maxBufferedRecords / 2) this.#hold(false);
-    return { records, positions };
+    const group = this.#buffer.take(limit);
+    this.#regulate();
+    return group;
   }
 
   handled(group: Group): void {
@@ -95,16 +99,14 @@ class Intake {
 
   /** What has been read and not handled is given up, and reading goes on at `starts`, or where the partition is. */
   moveTo(starts: ReadonlyMap<string, Offset>): void {
-    this.#queue = [];
-    this.#buffered = 0;
+    this.#buffer.clear();
     this.#pendingSince.clear();
-    if (this.#held) this.#hold(false);
-    for (const partition of this.partitions) {
-      const key = partitionKey(partition);
+    this.#regulate();
+    for (const [key, partition] of this.#partitions) {
       const start = starts.get(key) ?? this.#positions.get(key);
       if (start === undefined) continue;
       this.#expect(key, start);
-      this.reader.assign(partition, start);
+      this.#reader.assign(partition, start);
     }
   }
 
@@ -113,11 +115,17 @@ class Intake {
     this.#expected.set(key, at);
   }
 
-  #hold(hold: boolean): void {
-    this.#held = hold;
-    for (const partition of this.partitions) {
-      if (hold) this.reader.pause(partition);
-      else this.reader.resume(partition);
+  /** Holds the reader where enough waits, and lets it go on where little does. */
+  #regulate(): void {
+    for (const [key, partition] of this.#partitions) {
+      if (this.#held.has(key)) {
+        if (!this.#buffer.low(key)) continue;
+        this.#held.delete(key);
+        this.#reader.resume(partition);
+      } else if (this.#buffer.full(key)) {
+        this.#held.add(key);
+        this.#reader.pause(partition);
+      }
     }
   }
 }
@@ -130,14 +138,14 @@ export class Intakes {
   readonly #byPartition = new Map<string, Intake>();
   readonly #classes = new Map<Intake, number>();
 
-  constructor(partitions: readonly TopicPartition[], reader: Reader, maxBufferedRecords: number, classOf: (topic: string) => number) {
+  constructor(partitions: readonly TopicPartition[], options: IntakeOptions) {
     const byClass = new Map<number, TopicPartition[]>();
     for (const partition of partitions) {
-      const of = classOf(partition.topic);
+      const of = options.classOf(partition.topic);
       byClass.set(of, [...(byClass.get(of) ?? []), partition]);
     }
     this.#intakes = [...byClass].map(([of, owned]) => {
-      const intake = new Intake(owned, reader, maxBufferedRecords);
+      const intake = new Intake(owned, options);
       for (const partition of owned) this.#byPartition.set(partitionKey(partition), intake);
       this.#classes.set(intake, of);
       return intake;
@@ -150,8 +158,13 @@ export class Intakes {
   close(): void {
     for (const intake of this.#intakes) intake.close();
   }
-  get empty(): boolean {
-    return this.#intakes.every((intake) => intake.empty);
+  /** Whether `take` gives anything, given room. */
+  get ready(): boolean {
+    return this.#intakes.some((intake) => intake.ready);
+  }
+  /** Something is kept for the sake of order, and given after a while in any case: ask again. */
+  get holdsBack(): boolean {
+    return this.#intakes.some((intake) => intake.holdsBack);
   }
   get positions(): ReadonlyMap<string, Offset> {
     return this.#intakes.length === 1 ? this.#intakes[0]!.positions : new Map(this.#intakes.flatMap((intake) => [...intake.positions]));
@@ -172,7 +185,7 @@ export class Intakes {
   take(limit: number, room: (of: number) => number): Group | undefined {
     for (const [intake, of] of this.#classes) {
       const most = Math.min(limit, room(of));
-      if (most > 0 && !intake.empty) return intake.take(most);
+      if (most > 0 && intake.ready) return intake.take(most);
     }
     return undefined;
   }

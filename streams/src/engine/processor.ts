@@ -267,18 +267,15 @@ class Processor implements RunningProcessor {
   async #openTask(id: string, partitions: readonly TopicPartition[], assignment: Assignment | undefined): Promise<void> {
     this.#state = 'restoring';
     this.#progress();
-    const { definition } = this;
-    const work = await definition.open({ id, partitions, membership: this.#memberNow(), assignment, signal: this.#assigning });
+    const { startAt, fixed, order = 'arrival', maxGroupRecords = 2000, maxBufferedRecords = 10_000 } = this.definition;
+    const work = await this.definition.open({ id, partitions, membership: this.#memberNow(), assignment, signal: this.#assigning });
     const task = new Task({
       id,
       partitions,
       work,
       reader: this.reader,
-      startAt: definition.startAt,
-      maxGroupRecords: definition.maxGroupRecords ?? 2000,
-      maxBufferedRecords: definition.maxBufferedRecords ?? 10_000,
+      ...{ startAt, fixed, order, maxGroupRecords, maxBufferedRecords },
       share: 1 / this.#taskCount,
-      fixed: definition.fixed,
       now: this.options.now,
       onFailed: (failed, error) => void this.#reopen(failed, error, partitions),
       onProgress: () => this.#progress(),

@@ -14,6 +14,7 @@ export interface TaskOptions {
   readonly startAt: 'earliest' | 'latest';
   readonly maxGroupRecords: number;
   readonly maxBufferedRecords: number;
+  readonly order: 'arrival' | 'time';
   /** Which part of a rate over all partitions falls to this task. */
   readonly share: number;
   /** Why it may not be moved; undefined: it may. */
@@ -68,7 +69,7 @@ export class Task {
     this.partitions = options.partitions;
     this.#keys = new Set(options.partitions.map(partitionKey));
     const classOf = (topic: string): number => options.work.lanes?.classOf(topic) ?? 0;
-    this.#intake = new Intakes(options.partitions, options.reader, options.maxBufferedRecords, classOf);
+    this.#intake = new Intakes(options.partitions, { ...options, classOf });
   }
 
   start(): void {
@@ -317,8 +318,8 @@ export class Task {
 
   /** Until something comes, or a timer is due. */
   async #wait(): Promise<void> {
-    const { nextTimer } = this.options.work;
-    const idle = this.#quiet.signal.aborted || this.#paused || nextTimer === undefined;
+    const nextTimer = this.options.work.nextTimer ?? Number.POSITIVE_INFINITY;
+    const idle = this.#quiet.signal.aborted || this.#paused || (nextTimer === Number.POSITIVE_INFINITY && !this.#intake.holdsBack);
     let timer: NodeJS.Timeout | undefined;
     await new Promise<void>((resolve) => {
       this.#wake = resolve;
@@ -360,7 +361,7 @@ export class Task {
 
   #take(): Group | undefined {
     if (this.#paused && this.#steps <= 0) return undefined;
-    if (this.#intake.empty) {
+    if (!this.#intake.ready) {
       const due = (this.options.work.nextTimer ?? Number.POSITIVE_INFINITY) <= this.options.now();
       return due ? emptyGroup : undefined;
     }

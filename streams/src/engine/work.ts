@@ -115,6 +115,11 @@ export interface ProcessorDefinition {
   readonly close?: () => Promise<void>;
   /** Why its position may not be moved by an order, as the one who orders it reads it. @default it may, where its work can */
   readonly fixed?: string;
+  /**
+   * How the records of several sources come: as they are read, or in order of their timestamps, as far as the logs reach; a source of which nothing
+   * can be read is waited for, 10 s at the most. @default 'arrival'
+   */
+  readonly order?: 'arrival' | 'time';
   /** @default 2000 */
   readonly maxGroupRecords?: number;
   /** A task with more waiting is not fetched for. @default 10000 */

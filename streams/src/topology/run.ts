@@ -10,7 +10,6 @@ import type { Instance } from '../instance/instance.js';
 import type { Kafka, Offset } from '../kafka/port.js';
 import { partitionKey, type Store } from '../store/store.js';
 import { writeBehind } from '../store/write-behind.js';
-import { inOrderOfTime } from './order.js';
 import type { Part } from './parts.js';
 import { actualTopic, planPartitions, tasksOf } from './plan.js';
 import { storeQuery, type StoreQuery } from './query.js';
@@ -185,6 +184,7 @@ function definition(
     consumer,
     sources,
     assignment: 'group',
+    order: 'time',
     startAt,
     standbys,
     ...(options.sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs: options.sessionTimeoutMs }),
@@ -203,9 +203,11 @@ function definition(
         ...(delivery === 'at-least-once' ? { producer: instance.producer } : {}),
       });
       open.set(Number(task.id), base.store);
-      return watched(work, sources.length > 1, () => {
+      const close = async (): Promise<void> => {
         if (open.get(Number(task.id)) === base.store) open.delete(Number(task.id));
-      });
+        await work.close();
+      };
+      return Object.assign(Object.create(work) as TaskWork, { close });
     },
     openStandby: async ({ id }) => standbyCopy({ ...(await shared(id, await openNodes())), onError }),
     ...(writer === undefined ? {} : { close: () => writer.close() }),
@@ -237,16 +239,4 @@ async function reached(processor: RunningProcessor, ends: ReadonlyMap<string, Of
     if (processor.status().state === 'stopped') throw new SpoolError('UNAVAILABLE', `${processor.consumer} was stopped`);
     await sleep(pollMs, undefined, signal === undefined ? {} : { signal });
   }
-}
-
-/** @param several the records of a group come from several topics: they are handled in order of time, as far as the group goes */
-function watched(work: TaskWork, several: boolean, closing: () => void): TaskWork {
-  const own: Pick<TaskWork, 'process' | 'close'> = {
-    process: (group) => work.process(several ? { ...group, records: inOrderOfTime(group.records) } : group),
-    async close() {
-      closing();
-      await work.close();
-    },
-  };
-  return Object.assign(Object.create(work) as TaskWork, own);
 }

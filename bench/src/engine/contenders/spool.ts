@@ -1,6 +1,6 @@
 import { createCodec, createMemoryRegistry } from '@spool/schemas';
 import { bytes, connectKafka, long, openInstance, runTopology, string, topicCatalogue, topology, type StoredTable } from '@spool/streams';
-import { joinedValue, partitions, type EngineTopics } from '../workload.js';
+import { joinedValue, type EngineTopics } from '../workload.js';
 import type { StartContender } from './contender.js';
 
 /** Spool as people use it: a declared topology, run by an instance with heartbeats, telemetry, stores on disk and their changelog. */
@@ -17,16 +17,7 @@ export const startSpool: StartContender = async ({ workload, brokers, id, topics
     log: () => undefined,
     now: Date.now,
   });
-  if (workload === 'count') await runTopology(instance, counting(topics));
-  else {
-    // A task takes what has arrived of both topics in order of time, and would join with rows that have not: it reads the table before there is an input.
-    const empty = `${id}.empty`;
-    await kafka.admin.ensureTopics([{ name: empty, partitions, cleanup: 'delete', retentionMs: -1 }]);
-    const tableOnly = await runTopology(instance, joining({ ...topics, input: empty }));
-    await tableOnly.caughtUp();
-    await tableOnly.close();
-    await runTopology(instance, joining(topics));
-  }
+  await runTopology(instance, workload === 'count' ? counting(topics) : joining(topics));
   return {
     async close() {
       await instance.close();
