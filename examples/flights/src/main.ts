@@ -17,7 +17,10 @@ async function main(): Promise<void> {
   const { instance, dataDir, flightsPerSecond } = settings;
   const feed = { timetable: timetable(), flightsPerSecond, progress: progressFile(join(dataDir, instance, 'feed')) };
   const connection = await connectPlatform({ ...settings, clientId: instance, log });
-  const running = await startBundle(flightsBundle(settings.feed ? feed : undefined), { ...connection, instance, dataDir, log });
+  const running = await startBundle(flightsBundle(settings.feed ? feed : undefined), {
+    ...{ ...connection, instance, dataDir, log },
+    sampling: settings.sampling,
+  });
   // Until now a signal ends the process at once, which loses nothing; from now on it finishes what is under way.
   const stopped = untilStopped();
   log('info', 'ready', { instance });

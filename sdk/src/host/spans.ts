@@ -1,5 +1,6 @@
 import type { ReadMeta, Span } from '@spool/schemas';
 import type { ConsumedRecord, Instance } from '@spool/streams';
+import { showSpan } from './open-telemetry.js';
 import { spanOf } from './traces.js';
 
 export interface Handled {
@@ -27,7 +28,7 @@ export function emitSpan(instance: Instance, handled: Handled): void {
   const workUs = handleUs + commitUs;
   const queueUs = record === undefined ? 0 : Math.max(0, endUs - workUs - record.timestamp * 1000);
   const { own, parentSpanId } = spanOf(meta.traceparent);
-  instance.telemetry.span({
+  const span: Span = {
     traceId: own.traceId,
     spanId: own.spanId,
     parentSpanId,
@@ -57,5 +58,7 @@ export function emitSpan(instance: Instance, handled: Handled): void {
     replayId: handled.replayId,
     source: meta.source ?? null,
     weight,
-  });
+  };
+  instance.telemetry.span(span);
+  showSpan(span);
 }

@@ -1,5 +1,6 @@
 import { randomFillSync } from 'node:crypto';
 import { childOf, formatTraceparent, newTrace, parseTraceparent, type TraceContext } from '@spool/schemas';
+import { activeSpan } from './open-telemetry.js';
 
 /** Random bytes are drawn in large pieces: a call of its own for each id costs more than the rest of it. */
 const pool = Buffer.alloc(24 * 512);
@@ -12,7 +13,12 @@ function random(bytes: number): Buffer {
   return pool.subarray(next, (next += bytes));
 }
 
-export const newTraceparent = (): string => formatTraceparent(newTrace(random(24)));
+/** Goes on with the span that the application has open in OpenTelemetry, or begins a trace. */
+export function newTraceparent(): string {
+  const active = activeSpan();
+  if (active === undefined) return formatTraceparent(newTrace(random(24)));
+  return `00-${active.traceId}-${active.spanId}-${active.traceFlags.toString(16).padStart(2, '0')}`;
+}
 
 /** The span of a message's handling: a child of the sender's, or the first of a new trace. */
 export function spanOf(traceparent: string | undefined): { readonly own: TraceContext; readonly parentSpanId: string | null } {
