@@ -4,7 +4,10 @@ ALTER TABLE {{database}}.spans {{onCluster}}
     ADD COLUMN IF NOT EXISTS weight UInt32 DEFAULT 1 COMMENT 'How many messages this span stands for; sum it to count messages' CODEC(T64, ZSTD(1)) AFTER source;
 
 -- A digest has the same bytes with weights and without, so that the rollups stay as they are, with all that they hold: only its type is told anew.
-ALTER TABLE {{database}}.spans_10s_fill {{onCluster}} MODIFY QUERY
+-- The view is made anew. After ALTER TABLE … MODIFY QUERY and a restart ClickHouse takes a block that is repeated for a new one in the rollup.
+DROP VIEW IF EXISTS {{database}}.spans_10s_fill {{onCluster}} SYNC;
+
+CREATE MATERIALIZED VIEW {{database}}.spans_10s_fill {{onCluster}} TO {{database}}.spans_10s AS
 SELECT
     toStartOfInterval(toDateTime(spans.time, 'UTC'), INTERVAL 10 SECOND) AS time,
     bundle, version, component, component_kind, handler, message_kind, payload_type, replay_id != '' AS is_replay,
