@@ -9,11 +9,12 @@ import { consumerRoutes } from './consumer-routes.js';
 import { eventRoutes, type EventRoutesOptions } from './event-routes.js';
 import { messageRoutes } from './message-routes.js';
 import { registryRoutes, type RegistryRoutesOptions } from './registry-routes.js';
+import { telemetryRoutes, type TelemetryRoutesOptions } from './telemetry-routes.js';
 import { replayRoutes } from './replay-routes.js';
 import { sagaRoutes } from './saga-routes.js';
 import { verifyRoutes } from './verify-routes.js';
 
-export interface GatewayRoutesOptions extends RegistryRoutesOptions, ClusterRoutesOptions, Omit<EventRoutesOptions, 'consumers'> {
+export interface GatewayRoutesOptions extends RegistryRoutesOptions, ClusterRoutesOptions, Omit<EventRoutesOptions, 'consumers'>, TelemetryRoutesOptions {
   readonly gateway: Gateway;
   readonly eventStore: EventStore;
   readonly verifier: Verifier;
@@ -32,4 +33,5 @@ export const gatewayRoutes = ({ gateway, eventStore, verifier, replays, consumer
   ...consumerRoutes(consumers),
   ...registryRoutes(rest),
   ...clusterRoutes(rest),
+  ...telemetryRoutes(rest),
 ];

@@ -131,7 +131,7 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
       ...config.http,
       routes: gatewayRoutes({
         ...{ gateway, eventStore, replays, consumers, registry, registrar, interactions, instances, drains, settings },
-        ...{ events: telemetry.events, tails, verifier, topics },
+        ...{ events: telemetry.events, figures: telemetry.figures, tails, verifier, topics, now },
       }),
       auth: await createAuth(config.auth),
       info: { name: 'gateway', title: 'Spool', version, description: 'Commands, queries, events and replays over Kafka' },

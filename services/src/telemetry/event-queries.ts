@@ -1,4 +1,5 @@
 import { SpoolError } from '@spool/schemas';
+import { boundedAsk } from './ask.js';
 import type { ClickHouse } from './clickhouse.js';
 
 /** An event as `events_index` has it. */
@@ -80,9 +81,6 @@ export interface EventQueries {
   flow(correlationId: string): Promise<Flow>;
 }
 
-/** A statement that runs cannot be stopped by whoever left, so few run at once and none for long. */
-const maxSeconds = 15;
-const maxAtOnce = 4;
 const maxFlowEvents = 5000;
 const maxFlowMessages = 20_000;
 
@@ -91,16 +89,7 @@ const eventColumns = `event_id AS id, event_type AS type, aggregate_type, aggreg
 
 /** What is asked of the stored events. Nothing that a caller says becomes part of a statement: it goes along as a parameter. */
 export function eventQueries({ database, rows }: Pick<ClickHouse, 'database' | 'rows'>): EventQueries {
-  let running = 0;
-  const ask = async <T>(sql: string, params: Readonly<Record<string, unknown>>): Promise<readonly T[]> => {
-    if (running >= maxAtOnce) throw new SpoolError('OVERLOADED', `${maxAtOnce} searches run already`, { retryAfterMs: 1000 });
-    running += 1;
-    try {
-      return await rows<T>(sql, { params, maxSeconds });
-    } finally {
-      running -= 1;
-    }
-  };
+  const ask = boundedAsk({ rows });
   return {
     async search(search) {
       const { conditions, params } = conditionsOf(search);

@@ -1,4 +1,5 @@
 export { openClickHouse, type ClickHouse, type ClickHouseConfig } from './clickhouse.js';
+export { figures, type Figures } from './figures.js';
 export { migrate, type MigrateOptions } from './migrate.js';
 export { startTelemetry, type TelemetryConfig, type TelemetryService } from './start.js';
 export {
@@ -10,3 +11,4 @@ export {
   type HandledMessage,
   type IndexedEvent,
 } from './event-queries.js';
+export type { TraceNode } from './trace-tree.js';

@@ -4,6 +4,7 @@ import type { Instance, ProcessorDefinition, RunningProcessor } from '@spool/str
 import { defaultMaxRows, type BlockBounds } from './block.js';
 import { openClickHouse, type ClickHouseConfig } from './clickhouse.js';
 import { eventQueries, type EventQueries } from './event-queries.js';
+import { figures, type Figures } from './figures.js';
 import { migrate } from './migrate.js';
 import { eventRows, lagRows, metricRows, spanRows, type RowShape } from './rows.js';
 import { sinkWork, type BlockStore } from './sink-work.js';
@@ -42,6 +43,8 @@ export interface TelemetryService extends Sink {
   problem(): Promise<string | undefined>;
   /** Questions about the events that are stored. */
   readonly events: EventQueries;
+  /** Ready-made figures for the console. */
+  readonly figures: Figures;
 }
 
 /**
@@ -73,7 +76,7 @@ export async function startTelemetry(config: TelemetryConfig): Promise<Telemetry
         return toSpoolError(thrown).message;
       }
     };
-    return { processors: sink.processors, problem, events: eventQueries(clickhouse), close, [Symbol.asyncDispose]: close };
+    return { processors: sink.processors, problem, events: eventQueries(clickhouse), figures: figures(clickhouse), close, [Symbol.asyncDispose]: close };
   } catch (thrown) {
     await clickhouse.close();
     throw thrown;
