@@ -60,7 +60,6 @@ export type { KafkaConfig } from './kafka/kafkajs/connection.js';
 
 export { avro, bytes, json, long, nullable, string, type Encodes, type KeyValue, type Serde } from './topology/serde.js';
 export { hopping, tumbling, windowed, type TimeWindows, type Windowed } from './topology/windows.js';
-export { inOrderOfTime } from './topology/order.js';
 export { topology, type Declare, type Queryables, type TableSource, type Topology } from './topology/topology.js';
 export { partOf, runTopology, type PartTasks, type RunningTopology, type RunTopologyOptions } from './topology/run.js';
 export { openRows, positionOf, rowBytes, type Answer, type QueriedRow, type StoredRows, type StoreQuery } from './topology/query.js';
