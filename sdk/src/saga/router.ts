@@ -1,7 +1,6 @@
 import {
   checkpointCodec,
   createSharedWriter,
-  inOrderOfTime,
   partitionKey,
   transactionalWork,
   writeBehind,
@@ -66,6 +65,7 @@ export function sagaRouter(hosting: Hosting, saga: Saga, bound: string, heads: R
     sources: saga.of.map(({ name }) => topics.events(name).name),
     assignment: 'group',
     startAt: 'earliest',
+    order: 'time',
     fixed: fixedText(saga),
     ...(hosting.sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs: hosting.sessionTimeoutMs }),
     async open(task) {
@@ -93,11 +93,7 @@ export function sagaRouter(hosting: Hosting, saga: Saga, bound: string, heads: R
       const starts = saga.startAt === 'latest' ? new Map(missing.map((at) => [partitionKey(at), heads.get(partitionKey(at))!])) : new Map();
       // In the log at once: after a restart it goes on here, whatever came meanwhile.
       if (starts.size > 0) await work.seek!({ epoch: work.epoch, starts, reset: false });
-      const own: Pick<TaskWork, 'positions' | 'process'> = {
-        positions: new Map([...work.positions, ...starts]),
-        process: (group) => work.process({ ...group, records: inOrderOfTime(group.records) }),
-      };
-      return Object.assign(Object.create(work) as TaskWork, own);
+      return Object.assign(Object.create(work) as TaskWork, { positions: new Map([...work.positions, ...starts]) });
     },
     ...(writer === undefined ? {} : { close: () => writer.close() }),
   };
