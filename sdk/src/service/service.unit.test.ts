@@ -39,10 +39,10 @@ describe('a service', () => {
           // @ts-expect-error an amount is a number
           const wrong: string = amount;
           // @ts-expect-error a service sends nothing
-          context.commands;
+          const { commands: sends } = context;
           // @ts-expect-error and asks nothing
-          context.queries;
-          return { type: 'Paid', data: { amount: wrong.length } };
+          const { queries: asks } = context;
+          return sends === asks ? undefined : { type: 'Paid', data: { amount: wrong.length } };
         },
         // @ts-expect-error such an event is not declared
         Void: () => ({ type: 'Voided', data: {} }),

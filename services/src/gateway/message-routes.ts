@@ -1,14 +1,25 @@
 import { SpoolError } from '@spool/schemas';
-import type { Gateway, Registry } from '@spool/sdk';
+import type { ExpectedVersion, Gateway, Registry } from '@spool/sdk';
 import { z } from 'zod';
 import type { EventStore } from '../event-store/index.js';
 import { etagOf, route, versionOfIfMatch, type RequestContext, type Route } from '../http/index.js';
 import { aggregateId, commandIdOf, messageType, positionToken, preferredWait, version } from './messages.js';
 
 const commandBody = z.strictObject({
-  aggregateId,
+  aggregateId: aggregateId
+    .optional()
+    .describe('Of a service: the lock under which it works, and it may be left out; of an aggregate: its id'),
   payload: z.record(z.string(), z.unknown()).describe('As the schema of the command has it; GET /api/v1/registry/payloads shows it'),
-  expectedVersion: version.optional().describe('The version that the aggregate must have; 0: it must not exist yet'),
+  expectedVersion: z
+    .union([version, z.enum(['any', 'none', 'exists'])])
+    .optional()
+    .describe('The version that the aggregate must have; none, or 0: it must not exist yet; exists: it must; any: whatever it has'),
+  priority: z
+    .enum(['high', 'normal', 'low'])
+    .optional()
+    .describe(
+      'Of a command to a service: urgent ones overtake, and leave the others their share. Aggregates decide in the order of arrival',
+    ),
 });
 const commandResult = z.object({
   status: z.enum(['applied', 'duplicate']).describe('duplicate: the command id was seen before, and this is its recorded outcome'),
@@ -75,21 +86,23 @@ export function messageRoutes(gateway: Gateway, registry: Registry, eventStore: 
       ],
       async handler(context) {
         const { type } = context.params;
-        const { aggregateId: id, payload } = context.body;
+        const { aggregateId: id = null, payload, priority } = context.body;
         const commandId = commandIdOf(context.headers['idempotency-key']);
         const expectedVersion = expectedOf(context.body.expectedVersion, context.headers['if-match']);
         // A repetition has its recorded outcome, which the owner knows; anything else that is late already need not reach the log.
-        if (expectedVersion !== undefined && commandId === undefined) await refuseLate(type, id, expectedVersion, context.deadline);
+        if (typeof expectedVersion === 'number' && id !== null && commandId === undefined)
+          await refuseLate(type, id, expectedVersion, context.deadline);
         const options = {
           ...shared(context),
           ...(commandId === undefined ? {} : { commandId }),
           ...(expectedVersion === undefined ? {} : { expectedVersion }),
+          ...(priority === undefined ? {} : { priority }),
         };
         if (/(^|[,;\s])respond-async($|[,;\s])/.test(context.headers.prefer ?? '')) {
           const taken = await gateway.postJson(type, id, payload, options);
-          const place = `/api/v1/aggregates/${registry.payload('command', type)?.component ?? ''}/${encodeURIComponent(id)}`;
+          const place = `/api/v1/aggregates/${registry.payload('command', type)?.component ?? ''}/${encodeURIComponent(id ?? taken)}`;
           const taking = { 'Preference-Applied': 'respond-async', Location: place };
-          return { status: 202, body: { commandId: taken, aggregateId: id }, headers: taking };
+          return { status: 202, body: { commandId: taken, aggregateId: id ?? taken }, headers: taking };
         }
         const result = await gateway.sendJson(type, id, payload, options);
         return { status: 200, body: result, headers: { ETag: etagOf(result.version) } };
@@ -147,7 +160,7 @@ function shared(context: RequestContext<unknown, unknown, unknown, SharedHeaders
   };
 }
 
-function expectedOf(inBody: number | undefined, ifMatch: string | undefined): number | undefined {
+function expectedOf(inBody: ExpectedVersion | undefined, ifMatch: string | undefined): ExpectedVersion | undefined {
   const tag = versionOfIfMatch(ifMatch);
   const inHeader = tag === undefined || tag === 'any' ? undefined : Number(tag);
   if (inBody !== undefined && inHeader !== undefined && inBody !== inHeader) {

@@ -98,9 +98,12 @@ function owners({ id, components, payloads }: BundleDescriptor, { registry }: Re
 }
 
 /** A payload travels on the topic of its owner, and so never on one of the platform's. */
-function topicNames({ payloads }: BundleDescriptor, { topics }: Registered): Violation[] {
+function topicNames({ components, payloads }: BundleDescriptor, { topics }: Registered): Violation[] {
+  const services = new Set(components.filter(({ kind }) => kind === 'service').map(({ name }) => name));
+  // Commands of a service travel on three lanes, and the middle one stands for them.
+  const commands = (name: string) => (services.has(name) ? topics.service(name, 'normal') : topics.commands(name));
   return payloads.flatMap(({ kind, type, component, topic }, index) => {
-    const of = { command: topics.commands, event: topics.events, query: topics.queries, view: topics.queries }[kind];
+    const of = { command: commands, event: topics.events, query: topics.queries, view: topics.queries }[kind];
     const expected = of(component).name;
     if (topic === expected) return [];
     return [{ pointer: `/payloads/${index}/topic`, message: `the ${kind} ${type} of ${component} travels on ${expected}` }];

@@ -248,6 +248,13 @@ describe('a descriptor over HTTP', () => {
     expect(found[3]).toBe('/payloads/2/schema defines shop.Shipped, and schemaName says shop.Else');
   });
 
+  it('is refused for commands of a service beside its lanes', async () => {
+    const service = { ...component('Mail', 'aggregate', ['Send']), kind: 'service' as const };
+    const on = (topic: string) => other({ components: [service], payloads: [{ ...payload('command', 'Send', 'Mail'), topic }] });
+    expect(await reasons(on('cmd.Mail'))).toEqual(['/payloads/0/topic the command Send of Mail travels on svc.Mail.normal']);
+    expect(await reasons(on('svc.Mail.normal'))).toEqual([]);
+  });
+
   it('is refused under a version that instances hold with another descriptor', async () => {
     await announce('shop-0', 'a');
     expect(await reasons(shop())).toEqual([]);
