@@ -1,7 +1,10 @@
 import fc from 'fast-check';
 import { SpoolError } from '@spool/schemas';
 import { offset, type ConsumedRecord, type Offset } from '../kafka/port.js';
+import type { Reader, Slice } from '../kafka/port.js';
+import { Intakes } from './intake.js';
 import { Lanes } from './lanes.js';
+import { ReadyQueue } from './ready-queue.js';
 import { Unfinished } from './unfinished.js';
 
 const recordAt = (at: number, key: string | null = 'a', partition = 0): ConsumedRecord => ({
@@ -149,5 +152,133 @@ describe('lanes', () => {
     lanes.accept({ records: [recordAt(5, 'a')], positions: next(7) });
     await end(5);
     expect([reached(), started]).toEqual([7, [5, 5]]);
+  });
+});
+
+describe('classes of records', () => {
+  const inClass = (of: number, at: number, key: string): ConsumedRecord => ({ ...recordAt(at, key), topic: `in${of}` });
+  const classOf = (topic: string): number => Number(topic.slice(2));
+  function classed(maxInFlight: number) {
+    const started: string[] = [];
+    const gates: (() => void)[] = [];
+    const lanes = new Lanes(
+      {
+        concurrency: 1,
+        maxInFlight,
+        drainMs: 20,
+        shares: [8, 3, 1],
+        classOf,
+        handle: (record) =>
+          new Promise<void>((resolve) => {
+            started.push(`${record.topic}:${String(record.key)}@${record.offset}`);
+            gates.push(resolve);
+          }),
+      },
+      new Map(),
+    );
+    const accept = (of: number, ...keys: string[]): void => {
+      const records = keys.map((key, at) => inClass(of, at, key));
+      lanes.accept({ records, positions: new Map([[`in${of}-0`, offset(records.length)]]) });
+    };
+    const end = async (): Promise<void> => {
+      gates.shift()!();
+      await new Promise((resolve) => setImmediate(resolve));
+    };
+    return { lanes, started, accept, end };
+  }
+
+  it('have a bound each, so that a backlog of one leaves the others their room', () => {
+    const { lanes, accept } = classed(3);
+    accept(2, 'a', 'b', 'c');
+    expect([0, 1, 2].map((of) => lanes.room(of))).toEqual([3, 3, 0]);
+  });
+
+  it('overtake under the same key too, but not what has begun', async () => {
+    const { started, accept, end } = classed(10);
+    accept(2, 'a', 'a', 'b');
+    accept(0, 'a', 'b');
+    for (let n = 0; n < 4; n++) await end();
+    expect(started).toEqual(['in2:a@0', 'in0:b@1', 'in0:a@0', 'in2:b@2', 'in2:a@1']);
+  });
+
+  it('get their share of the turns while all of them wait, whatever the shares, and none is starved', () => {
+    const shares = fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 4 });
+    fc.assert(
+      fc.property(shares, fc.integer({ min: 1, max: 5 }), (each, cycles) => {
+        const ready = new ReadyQueue<{ of: number }>(each);
+        for (const [of, share] of each.entries()) for (let n = 0; n < share * cycles + 1; n++) ready.push({ of }, of);
+        const turns = each.reduce((sum, share) => sum + share, 0);
+        for (let cycle = 0; cycle < cycles; cycle++) {
+          const taken = Array.from({ length: turns }, () => ready.take()!.of);
+          expect(each.map((_, of) => taken.filter((one) => one === of).length)).toEqual(each);
+        }
+      }),
+    );
+  });
+
+  it('are read apart: a backlog of one holds back its own topic alone, and the urgent are given first', () => {
+    const held: string[] = [];
+    const reader = {
+      assign: () => undefined,
+      unassign: () => undefined,
+      pause: ({ topic }: { topic: string }) => void held.push(topic),
+      resume: () => undefined,
+    } as unknown as Reader;
+    const partitions = ['in0', 'in2'].map((topic) => ({ topic, partition: 0 }));
+    const intakes = new Intakes(partitions, reader, 4, classOf);
+    intakes.open(new Map(partitions.map(({ topic }) => [`${topic}-0`, offset(0)])), 'earliest');
+    const slice = (of: number, count: number): Slice =>
+      ({
+        topic: `in${of}`,
+        partition: 0,
+        records: Array.from({ length: count }, (_, at) => inClass(of, at, 'k')),
+        fromOffset: offset(0),
+        nextOffset: offset(count),
+        lastStableOffset: offset(count),
+        highWatermark: offset(count),
+      });
+    intakes.offer(slice(2, 6));
+    intakes.offer(slice(0, 2));
+    expect(held).toEqual(['in2']);
+    const topicsOf = (room: (of: number) => number) => intakes.take(10, room)?.records.map(({ topic }) => topic);
+    expect(topicsOf(() => 2)).toEqual(['in0', 'in0']);
+    expect(topicsOf((of) => (of === 0 ? 10 : 3))).toEqual(['in2', 'in2', 'in2']);
+    expect(topicsOf((of) => (of === 0 ? 10 : 0))).toBeUndefined();
+  });
+});
+
+describe('lanes that commit together', () => {
+  it('free their slot before they end, and keep their key', async () => {
+    const started: number[] = [];
+    const gates: (() => void)[] = [];
+    const lanes = new Lanes(
+      {
+        concurrency: 1,
+        maxInFlight: 10,
+        drainMs: 20,
+        handle: (record, free) => {
+          started.push(Number(record.offset));
+          const committed = new Promise<void>((resolve) => gates.push(resolve));
+          free();
+          return committed;
+        },
+      },
+      next(0),
+    );
+    lanes.accept({ records: [recordAt(0, 'a'), recordAt(1, 'a'), recordAt(2, 'b')], positions: next(3) });
+    expect(started).toEqual([0, 2]);
+    expect([...lanes.reachedWith([recordAt(2, 'b')])]).toEqual([['in-0', 0n]]);
+    expect([...lanes.reachedWith([recordAt(0, 'a'), recordAt(2, 'b')])]).toEqual([['in-0', 1n]]);
+    gates[0]!();
+    await until(() => started.length === 3);
+    expect(started).toEqual([0, 2, 1]);
+  });
+
+  it('start nothing more when the task is lost', () => {
+    const { lanes, started } = gated();
+    lanes.fail(new SpoolError('PRODUCER_FENCED', 'another owner'));
+    lanes.accept({ records: [recordAt(0)], positions: next(1) });
+    lanes.go();
+    expect([started, lanes.fatal?.code]).toEqual([[], 'PRODUCER_FENCED']);
   });
 });

@@ -95,7 +95,7 @@ describe.each(kinds)('orders to work on %s', (kind) => {
   });
 });
 
-describe.each(['its own store', 'transactions'] as const)('a reset of work on %s', (kind) => {
+describe.each(['its own store', 'transactions', 'effects'] as const)('a reset of work on %s', (kind) => {
   it('empties the store and handles everything anew, once', async () => {
     await stage.send('a:1', 'b:1', 'a:2');
     const first = await start(kind);

@@ -4,6 +4,7 @@ import { createMemoryStore } from '../../store/memory-store.js';
 import type { Store, Table } from '../../store/store.js';
 import type { TaskCheckpoint } from '../restore.js';
 import type { ControlOrder } from '../control.js';
+import { effectsWork } from '../effects-work.js';
 import { localWork } from '../local-work.js';
 import { offsetWork } from '../offset-work.js';
 import { runProcessor, type RunningProcessor } from '../processor.js';
@@ -12,8 +13,8 @@ import type { ProcessorStatus, TaskRequest, TaskWork } from '../work.js';
 
 export type Handle = (record: ConsumedRecord, table: <V>(name: string) => Table<V>) => void | Promise<void>;
 /** The kinds of work, by what they keep their place in. */
-export type Kind = 'its own store' | 'transactions' | 'committed offsets';
-export const kinds: readonly Kind[] = ['its own store', 'transactions', 'committed offsets'];
+export type Kind = 'its own store' | 'transactions' | 'committed offsets' | 'effects';
+export const kinds: readonly Kind[] = ['its own store', 'transactions', 'committed offsets', 'effects'];
 
 /** One processor `counter` over the topic `in` of two partitions, for tests of all kinds of work. */
 export interface Stage extends AsyncDisposable {
@@ -74,7 +75,7 @@ export async function openStage(on?: Kafka, names: StageNames = { input: 'in', l
     }
     const stored = { ...shared, store: storeOf(task), handle: (record: ConsumedRecord, { table }: WithTable) => handle(record, table) };
     if (kind === 'its own store') return Promise.resolve(localWork({ ...stored, deadLetters: producer, owner: 'one' }));
-    return transactionalWork({
+    const durable = {
       ...stored,
       task: task.id,
       generation: task.assignment?.generation ?? 0,
@@ -82,6 +83,24 @@ export async function openStage(on?: Kafka, names: StageNames = { input: 'in', l
       changelog: { topic: names.log, partition: Number(task.id) },
       encodeCheckpoint,
       decodeCheckpoint,
+    };
+    if (kind === 'transactions') return transactionalWork(durable);
+    return effectsWork({
+      ...durable,
+      concurrency: 10,
+      async act(record) {
+        // What a handler writes is written with what came of the record.
+        const puts: { table: string; key: string; value: unknown }[] = [];
+        const later = <V>(table: string): Table<V> => ({
+          ...noTable,
+          get: (key) => stored.store.get(table, key) as V | undefined,
+          put: (key, value) => void puts.push({ table, key, value }),
+        });
+        await handle(record, later);
+        return (context) => {
+          for (const { table, key, value } of puts) context.table(table).put(key, value);
+        };
+      },
     });
   };
   const note: Handle = (record, table) => {
