@@ -144,12 +144,14 @@ export class Intakes {
       const of = options.classOf(partition.topic);
       byClass.set(of, [...(byClass.get(of) ?? []), partition]);
     }
-    this.#intakes = [...byClass].map(([of, owned]) => {
-      const intake = new Intake(owned, options);
-      for (const partition of owned) this.#byPartition.set(partitionKey(partition), intake);
-      this.#classes.set(intake, of);
-      return intake;
-    });
+    this.#intakes = [...byClass]
+      .sort(([a], [b]) => a - b)
+      .map(([of, owned]) => {
+        const intake = new Intake(owned, options);
+        for (const partition of owned) this.#byPartition.set(partitionKey(partition), intake);
+        this.#classes.set(intake, of);
+        return intake;
+      });
   }
 
   open(positions: ReadonlyMap<string, Offset>, otherwise: 'earliest' | 'latest'): void {

@@ -225,18 +225,17 @@ describe('classes of records', () => {
       resume: () => undefined,
     } as unknown as Reader;
     const partitions = ['in0', 'in2'].map((topic) => ({ topic, partition: 0 }));
-    const intakes = new Intakes(partitions, reader, 4, classOf);
+    const intakes = new Intakes(partitions, { reader, maxBufferedRecords: 4, order: 'arrival', classOf });
     intakes.open(new Map(partitions.map(({ topic }) => [`${topic}-0`, offset(0)])), 'earliest');
-    const slice = (of: number, count: number): Slice =>
-      ({
-        topic: `in${of}`,
-        partition: 0,
-        records: Array.from({ length: count }, (_, at) => inClass(of, at, 'k')),
-        fromOffset: offset(0),
-        nextOffset: offset(count),
-        lastStableOffset: offset(count),
-        highWatermark: offset(count),
-      });
+    const slice = (of: number, count: number): Slice => ({
+      topic: `in${of}`,
+      partition: 0,
+      records: Array.from({ length: count }, (_, at) => inClass(of, at, 'k')),
+      fromOffset: offset(0),
+      nextOffset: offset(count),
+      lastStableOffset: offset(count),
+      highWatermark: offset(count),
+    });
     intakes.offer(slice(2, 6));
     intakes.offer(slice(0, 2));
     expect(held).toEqual(['in2']);
