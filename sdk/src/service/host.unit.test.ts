@@ -210,7 +210,7 @@ describe.each(['instance', 'partition'] as const)('a service, a transaction for 
   it('keeps a lock until its handler ends, though the signal has fired and nobody waits any more (Evento defect 9)', async () => {
     held = (what) => what === 'first';
     const { gateway } = await start();
-    const first = errorOf(gateway.send(Vouchers, 'Issue', 'lock', { code: 'first' }, { commandId: 'c1', timeoutMs: 100 }));
+    const first = errorOf(gateway.send(Vouchers, 'Issue', 'lock', { code: 'first' }, { commandId: 'c1', timeoutMs: 1500 }));
     await until(() => calls.length === 1);
     const second = gateway.send(Vouchers, 'Issue', 'lock', { code: 'second' }, { commandId: 'c2' });
     expect((await first).code).toBe('INDETERMINATE');
