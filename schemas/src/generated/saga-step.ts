@@ -20,6 +20,10 @@ export interface SagaInput {
   readonly partition: number;
   /** Offset in the partition; -1 for a timer. */
   readonly offset: number;
+  /** Aggregate that an event is of; else empty. */
+  readonly key: string;
+  /** Version of that aggregate at the event; else 0. */
+  readonly aggregateVersion: number;
   /** Value of that record as it was; empty for a timer. */
   readonly payload: Buffer;
 }
@@ -166,6 +170,18 @@ export const SagaStepSchema: RecordSchema<SagaStep> = {
               "type": "long",
               "doc": "Offset in the partition; -1 for a timer.",
               "default": -1
+            },
+            {
+              "name": "key",
+              "type": "string",
+              "doc": "Aggregate that an event is of; else empty.",
+              "default": ""
+            },
+            {
+              "name": "aggregateVersion",
+              "type": "long",
+              "doc": "Version of that aggregate at the event; else 0.",
+              "default": 0
             },
             {
               "name": "payload",

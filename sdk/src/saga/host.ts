@@ -1,5 +1,15 @@
 import { hrtime } from 'node:process';
-import { messageHeaders, readMeta, ReplySchema, SagaStepSchema, SpoolError, type Encoder, type ReadMeta, type Reply } from '@spool/schemas';
+import {
+  headerNames,
+  messageHeaders,
+  readMeta,
+  ReplySchema,
+  SagaStepSchema,
+  SpoolError,
+  type Encoder,
+  type ReadMeta,
+  type Reply,
+} from '@spool/schemas';
 import {
   checkpointCodec,
   createSharedWriter,
@@ -19,6 +29,7 @@ import { addressOf } from '../gateway/gateway.js';
 import type { Priority } from '../gateway/messages.js';
 import { handled, type Hosting } from '../host/hosting.js';
 import { emitSpan } from '../host/spans.js';
+import { outcomeOf } from './refold.js';
 import { fixedText, headsOf, originHeaders, sagaRouter } from './router.js';
 import type { Saga } from './saga.js';
 import { stepSaga, type SagaInput, type SagaMeta, type SagaRow, type SagaStepped, type SentCommand } from './step.js';
@@ -264,12 +275,6 @@ const passedOn = ({ correlationId, traceparent, actor, context }: ReadMeta): Sag
   ...(context === undefined ? {} : { context }),
 });
 
-function outcomeOf({ outcome, problem, version }: Reply) {
-  const known = { applied: 'applied', duplicate: 'applied', rejected: 'rejected', conflict: 'conflict' } as const;
-  const status = outcome in known ? known[outcome as keyof typeof known] : ('failed' as const);
-  return { status, code: problem?.code ?? '', detail: problem?.detail ?? '', version };
-}
-
 /** The message as interceptors see it. */
 function intercepted(row: SagaRow | undefined, input: SagaInput) {
   if (input.kind === 'event') return { messageKind: 'event' as const, type: input.type, payload: input.data };
@@ -283,9 +288,15 @@ function intercepted(row: SagaRow | undefined, input: SagaInput) {
 
 /** Where an input stood: an event in the topic of its source. */
 function origin(kind: SagaInput['kind'], { topic, partition, offset: at, headers }: ConsumedRecord) {
-  if (kind === 'timer') return { topic: '', partition: -1, offset: -1 };
+  if (kind === 'timer') return { topic: '', partition: -1, offset: -1, key: '', aggregateVersion: 0 };
   const source = headers[originHeaders.topic];
-  if (source === undefined) return { topic, partition, offset: Number(at) };
+  if (source === undefined) return { topic, partition, offset: Number(at), key: '', aggregateVersion: 0 };
   const number = (name: string): number => Number(headers[name]?.toString() ?? -1);
-  return { topic: source.toString(), partition: number(originHeaders.partition), offset: number(originHeaders.offset) };
+  return {
+    topic: source.toString(),
+    partition: number(originHeaders.partition),
+    offset: number(originHeaders.offset),
+    key: headers[originHeaders.key]?.toString() ?? '',
+    aggregateVersion: number(headerNames.aggregateVersion),
+  };
 }

@@ -10,6 +10,8 @@ import type { SendOptions } from '../gateway/messages.js';
 import { startBundle, type RunningBundle } from '../host/start-bundle.js';
 import type { Interceptor } from '../interceptor/interceptor.js';
 import { only } from '../messages.js';
+import { service } from '../service/service.js';
+import { refoldSaga } from './refold.js';
 import { saga } from './saga.js';
 
 const Room = aggregate('Room', {
@@ -97,7 +99,7 @@ afterEach(async () => {
 
 interface Started {
   readonly instance?: string;
-  readonly components?: readonly { kind: 'aggregate' | 'saga'; name: string }[];
+  readonly components?: readonly { kind: 'aggregate' | 'service' | 'saga'; name: string }[];
   readonly interceptors?: readonly Interceptor[];
 }
 async function start({ instance = 'hotel-0', components = [Room, Plan, Trips], interceptors = [] }: Started = {}): Promise<RunningBundle> {
@@ -295,6 +297,53 @@ it('parks an instance that it cannot go on with, and no other', async () => {
   expect(await steps('a')).toEqual([]);
   const parked = await log(topics.deadLetters('hotel.Trips-steps-1.default').name);
   expect(parked.map(({ key, headers }) => `${key} ${headers['dlq-code']}`)).toEqual(['a INTERNAL', 'a FOLLOWS_PARKED']);
+});
+
+it('sends to services, hears what came of it, and reacts to their events', async () => {
+  const Desk = service('Desk', {
+    commands: { Print: record('hotel.Print', { text: 'string' }) },
+    events: { Printed: record('hotel.Printed', { text: 'string' }) },
+    handle: { Print: ({ text }) => (text === 'r9' ? reject('NO_PAPER', 'the tray is empty') : { type: 'Printed', data: { text } }) },
+  });
+  const Vouchers = saga('Trips', {
+    of: [Room, Desk],
+    sends: [Desk],
+    initial: () => ({ said: [] as readonly string[] }),
+    on: {
+      Booked: {
+        starts: true,
+        by: (_, { aggregateId }) => aggregateId,
+        react: (_state, _event, step) => step.send(Desk, 'Print', null, { text: step.id }, { priority: 'high' }),
+      },
+      Printed: { by: ({ text }) => text, react: ({ said }) => ({ said: [...said, 'printed'] }) },
+    },
+    onOutcome: { Print: ({ said }, { status, code }) => ({ said: [...said, `${status} ${code}`.trim()] }) },
+  });
+  await start({ components: [Room, Desk, Vouchers] });
+  for (const room of ['r1', 'r9']) await running!.gateway.send(Room, 'Book', room, { trip: 'x' });
+  await untilSteps(3, 'r1');
+  await untilSteps(2, 'r9');
+  const said = async (id: string) => (JSON.parse((await steps(id)).at(-1)!.state!) as { said: string[] }).said.toSorted();
+  expect([await said('r1'), await said('r9')]).toEqual([['applied', 'printed'], ['rejected NO_PAPER']]);
+  expect((await log(topics.service('Desk', 'high').name)).map((each) => each.key!.toString()).sort()).toEqual([
+    'Trips/r1/1/0',
+    'Trips/r9/1/0',
+  ]);
+});
+
+it('can be folded again from its history, and is found out where its code does something else', async () => {
+  await start();
+  await make(['a'], 'r1');
+  await untilSteps(2);
+  clock += 61_000;
+  await untilSteps(3);
+  await drop('a');
+  await untilSteps(4);
+  expect(await refoldSaga(Trips, await steps(), codec)).toEqual([]);
+  const other = { ...Trips, onOutcome: { Book: () => ({ room: 'r2', said: [] }) } };
+  expect(await refoldSaga(other, await steps(), codec)).toEqual([expect.stringMatching(/^Trips a version 2: state /)]);
+  const silent = { ...Trips, timers: { overdue: () => undefined } };
+  expect(await refoldSaga(silent, await steps(), codec)).toEqual([expect.stringMatching(/^Trips a version 3: commands /)]);
 });
 
 it('takes its steps within the interceptors', async () => {

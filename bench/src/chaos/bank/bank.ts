@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { Account, Transfer } from '@spool/bank';
+import { Account, Transfer, Transfers } from '@spool/bank';
 import { superviseChild } from '@spool/embedded';
-import { createCodec, createHttpRegistry, readMeta, toSpoolError, type Codec } from '@spool/schemas';
+import { createCodec, createHttpRegistry, readMeta, toSpoolError, type Codec, type SagaStep } from '@spool/schemas';
 import { startRegistryServer } from '@spool/schemas/testing';
-import { createGateway, openRegistry, openReplies, type Gateway } from '@spool/sdk';
+import { createGateway, openRegistry, openReplies, refoldSaga, type Gateway } from '@spool/sdk';
 import {
   connectKafka,
   platformTopics,
@@ -102,7 +102,11 @@ export async function chaosBank(options: BankChaosOptions): Promise<readonly str
     await Promise.all(children.map((child) => child.close()));
     const evidence = await collect(kafka, codec, topics);
     progress(summaryOf(evidence));
-    return [...violations(evidence), ...(tally(evidence, 'TransferRequested') === transfers ? [] : ['transfers are missing'])];
+    return [
+      ...violations(evidence),
+      ...(await refolded(evidence, codec)),
+      ...(tally(evidence, 'TransferRequested') === transfers ? [] : ['transfers are missing']),
+    ];
   } finally {
     await Promise.all(children.map((child) => child.close()));
   }
@@ -176,6 +180,15 @@ async function collect(kafka: Kafka, codec: Codec, topics: TopicCatalogue): Prom
   }
   const sent = [...(await read(kafka, topics.commands('Account').name)), ...(await read(kafka, topics.commands('Transfer').name))];
   return { log, commands: sent.map(({ headers }) => readMeta(headers).id ?? '') };
+}
+
+/** Every saga, folded again from its history, comes to the same. */
+async function refolded({ log }: BankEvidence, codec: Codec): Promise<readonly string[]> {
+  const histories = new Map<string, SagaStep[]>();
+  for (const { source, id, data } of log) if (source === 'Transfers') histories.set(id, [...(histories.get(id) ?? []), data as SagaStep]);
+  const found = [];
+  for (const steps of histories.values()) found.push(...(await refoldSaga(Transfers, steps, codec)));
+  return found;
 }
 
 const tally = ({ log }: BankEvidence, wanted: string): number => log.filter(({ type }) => type === wanted).length;
