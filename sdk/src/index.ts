@@ -90,6 +90,7 @@ export {
   type SagaOutcome,
   type SagaReaction,
 } from './saga/saga.js';
+export { instancesOf } from './saga/router.js';
 export { refoldSaga } from './saga/refold.js';
 export { sagaStateHeader } from './saga/host.js';
 export { stepSaga, type SagaInput, type SagaMeta, type SagaRow, type SagaStepped, type SentCommand } from './saga/step.js';

@@ -68,7 +68,7 @@ export async function hostSaga(hosting: Hosting, saga: Saga): Promise<void> {
 }
 
 /** The consumer that takes a saga's steps, over all contexts. */
-export const stepsConsumer = (bundleId: string, saga: string): string => consumerId(bundleId, `${saga}-steps`, 1);
+const stepsConsumer = (bundleId: string, saga: string): string => consumerId(bundleId, `${saga}-steps`, 1);
 
 function sagaSteps(hosting: Hosting, saga: Saga): ProcessorDefinition {
   const { instance } = hosting;

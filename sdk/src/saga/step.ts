@@ -91,7 +91,7 @@ export interface SagaStepped {
 }
 
 /** Whether the input concerns the instance: anything else is passed over. */
-export function concerns(saga: Saga, row: SagaRow | undefined, input: SagaInput): boolean {
+function concerns(saga: Saga, row: SagaRow | undefined, input: SagaInput): boolean {
   switch (input.kind) {
     case 'event':
       return saga.on[input.type] !== undefined && (row === undefined ? saga.on[input.type]!.starts === true : !row.ended);
