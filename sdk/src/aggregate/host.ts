@@ -177,7 +177,7 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
     }
     try {
       const command = decoder.decode(record.value);
-      const pending = command instanceof Promise ? command.then((decoded) => decide(c, row, decoded)) : decide(c, row, command);
+      const pending = command instanceof Promise ? command.then((decoded) => decide(c, row, decoded, at)) : decide(c, row, command, at);
       return pending?.catch((thrown: unknown) => fail(c, thrown));
     } catch (thrown) {
       fail(c, thrown);
@@ -192,10 +192,10 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
     answer(c, { outcome: 'failed', problem: problemOf(error) }, error.code);
   };
 
-  const decide = (c: Command, row: StateRow | undefined, command: unknown): void | Promise<void> => {
+  /** @param at the one moment of the command, at which it had not expired */
+  const decide = (c: Command, row: StateRow | undefined, command: unknown, at: number): void | Promise<void> => {
     const { aggregateId, type, meta } = c;
     const version = row?.version ?? 0;
-    const at = now();
     let ids = 0;
     const newId = (): string => createHash('sha256').update(`${c.commandId}#${ids++}`).digest('hex').slice(0, 32);
     const state = row === undefined ? aggregate.initial() : row.state;
