@@ -81,7 +81,10 @@ export async function executedLate(
   await using kafka = await connectKafka({ brokers, clientId: 'bench' });
   const each = async (topic: string, take: (record: ConsumedRecord) => void): Promise<void> => {
     for (const { partition } of await kafka.admin.offsets(topic)) {
-      const apply = (records: readonly ConsumedRecord[]): Promise<void> => Promise.resolve(records.forEach(take));
+      const apply = (records: readonly ConsumedRecord[]): Promise<void> => {
+        records.forEach(take);
+        return Promise.resolve();
+      };
       await readToEnd({ kafka, partition: { topic, partition }, from: 'earliest', apply });
     }
   };

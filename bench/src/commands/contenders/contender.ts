@@ -22,5 +22,5 @@ export interface Contender {
   readonly call: (timeoutMs?: number) => ReturnType<Call>;
   close(): Promise<void>;
 }
-export const aggregates = 1000;
+const aggregates = 1000;
 export const anyAggregate = (): string => `k${Math.floor(Math.random() * aggregates)}`;

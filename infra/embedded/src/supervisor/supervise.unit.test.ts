@@ -59,7 +59,9 @@ describe('superviseChild', () => {
 
   it('leaves a child away for as long as the one who killed it wants', async () => {
     const delays: number[] = [];
-    const onState = (state: ChildState): void => void (state.kind === 'waiting' && delays.push(state.delayMs));
+    const onState = (state: ChildState): void => {
+      if (state.kind === 'waiting') delays.push(state.delayMs);
+    };
     await using supervised = await superviseChild(spec(child(), { onState }));
     await supervised.kill(700);
     await supervised.untilReady(10_000);
