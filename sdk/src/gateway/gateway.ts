@@ -65,10 +65,13 @@ export function createGateway(options: GatewayOptions): Gateway {
     return producer.send(partition === undefined ? { topic, key, value, headers } : { topic, key, value, headers, partition });
   };
   const deadlineOf = (message: RequestMessage): number => now() + (message.timeoutMs ?? defaultTimeoutMs);
+  const overloaded = (): SpoolError | undefined =>
+    replies.waiting < maxInFlight
+      ? undefined
+      : new SpoolError('OVERLOADED', `${maxInFlight} requests are in flight already`, { retryAfterMs: 1000 });
   const request = (message: RequestMessage): Promise<Reply> => {
-    if (replies.waiting >= maxInFlight) {
-      return Promise.reject(new SpoolError('OVERLOADED', `${maxInFlight} requests are in flight already`, { retryAfterMs: 1000 }));
-    }
+    const full = overloaded();
+    if (full !== undefined) return Promise.reject(full);
     const deadline = deadlineOf(message);
     return replies.wait(message.id, deadline, post(message, deadline, replies.address));
   };
@@ -91,6 +94,9 @@ export function createGateway(options: GatewayOptions): Gateway {
     return encoder === undefined ? codec.encoder(topic, schema).then(message) : message(encoder);
   };
   const send = async (...command: Parameters<typeof commandMessage>) => {
+    // Before anything is made: what is refused must cost next to nothing, or refusing is what the process is busy with.
+    const full = overloaded();
+    if (full !== undefined) throw full;
     const pending = commandMessage(...command);
     const message = pending instanceof Promise ? await pending : pending;
     return toResult(await request(message), message.id, message.key);
