@@ -114,32 +114,55 @@ export type ReadMeta = { readonly [K in keyof MessageMeta]: MessageMeta[K] | und
 
 /** Metadata from headers. What is missing or cannot be read is undefined, so that a foreign record never fails here. */
 export function readMeta(headers: Readonly<Record<string, Buffer>>): ReadMeta {
-  const text = (name: string): string | undefined => headers[name]?.toString();
-  const replyTo = text(headerNames.replyTo);
-  const time = text(headerNames.time);
   return {
-    id: text(headerNames.id),
-    type: text(headerNames.type),
-    source: text(headerNames.source),
-    time: time === undefined ? undefined : finite(Date.parse(time)),
-    subject: text(headerNames.subject),
-    contentType: text(headerNames.contentType),
-    traceparent: text(headerNames.traceparent),
-    tracestate: text(headerNames.tracestate),
-    correlationId: text(headerNames.correlationId),
-    causationId: text(headerNames.causationId),
+    id: headers[headerNames.id]?.toString(),
+    type: type(headers[headerNames.type]),
+    source: source(headers[headerNames.source]),
+    time: time(headers[headerNames.time]),
+    subject: headers[headerNames.subject]?.toString(),
+    contentType: contentType(headers[headerNames.contentType]),
+    traceparent: headers[headerNames.traceparent]?.toString(),
+    tracestate: headers[headerNames.tracestate]?.toString(),
+    correlationId: headers[headerNames.correlationId]?.toString(),
+    causationId: headers[headerNames.causationId]?.toString(),
     aggregateVersion: number(headers[headerNames.aggregateVersion]),
-    expectedVersion: text(headerNames.expectedVersion) === 'exists' ? 'exists' : number(headers[headerNames.expectedVersion]),
+    expectedVersion: expectedVersion(headers[headerNames.expectedVersion]),
     writerEpoch: number(headers[headerNames.writerEpoch]),
-    commandId: text(headerNames.commandId),
-    deadline: number(headers[headerNames.deadline]),
-    replyTo: replyTo === undefined ? undefined : parseReplyAddress(replyTo),
-    replyKey: text(headerNames.replyKey),
-    context: text(headerNames.context),
-    replayId: text(headerNames.replayId),
-    actor: text(headerNames.actor),
+    commandId: headers[headerNames.commandId]?.toString(),
+    deadline: deadline(headers[headerNames.deadline]),
+    replyTo: replyTo(headers[headerNames.replyTo]),
+    replyKey: headers[headerNames.replyKey]?.toString(),
+    context: context(headers[headerNames.context]),
+    replayId: headers[headerNames.replayId]?.toString(),
+    actor: headers[headerNames.actor]?.toString(),
   };
 }
+
+/** Reads a header of which many messages in a row have the same: the last one is compared, and not read again. */
+function repeated<T>(read: (text: string) => T): (header: Buffer | undefined) => T | undefined {
+  let known: { readonly text: string; readonly value: T } | undefined;
+  return (header) => {
+    if (header === undefined) return undefined;
+    if (known === undefined || !isAscii(header, known.text)) {
+      const text = header.toString();
+      known = { text, value: read(text) };
+    }
+    return known.value;
+  };
+}
+function isAscii(header: Buffer, text: string): boolean {
+  if (header.length !== text.length) return false;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code > 0x7f || code !== header[i]) return false;
+  }
+  return true;
+}
+const asIs = (text: string): string => text;
+const type = repeated(asIs);
+const source = repeated(asIs);
+const contentType = repeated(asIs);
+const context = repeated(asIs);
 
 /** `reply.gateway/3` */
 export const formatReplyAddress = ({ topic, partition }: ReplyAddress): string => `${topic}/${partition}`;
@@ -150,12 +173,18 @@ export function parseReplyAddress(text: string): ReplyAddress | undefined {
   return match === null ? undefined : { topic: match[1]!, partition: Number(match[2]) };
 }
 
-const finite = (value: number): number | undefined => (Number.isFinite(value) ? value : undefined);
+const replyTo = repeated(parseReplyAddress);
+const time = repeated((text) => {
+  const value = Date.parse(text);
+  return Number.isFinite(value) ? value : undefined;
+});
+
 /** Whole numbers alone: versions, epochs and times have no other form. */
-function number(header: Buffer | undefined): number | undefined {
-  if (header === undefined) return undefined;
-  const text = header.toString('latin1');
+function toNumber(text: string): number | undefined {
   if (!/^-?\d{1,16}$/.test(text)) return undefined;
   const value = Number(text);
   return Number.isSafeInteger(value) ? value : undefined;
 }
+const number = (header: Buffer | undefined): number | undefined => (header === undefined ? undefined : toNumber(header.toString('latin1')));
+const deadline = repeated(toNumber);
+const expectedVersion = repeated((text) => (text === 'exists' ? text : toNumber(text)));

@@ -163,7 +163,7 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
       const reply = { outcome: 'conflict' as const, version, problem: { code: 'VERSION_CONFLICT', detail, violations: [] } };
       promise(c, reply);
       // The version may come of this very group, or belong to an owner that was replaced unawares: it is true when the group has committed.
-      return tx.committed(({ tookUs }) => told(c, reply, 'VERSION_CONFLICT', microsSince(began), tookUs));
+      return tx.committed(() => told(c, reply, 'VERSION_CONFLICT', microsSince(began), 0));
     }
     if (type === takeSnapshot) {
       touched.set(aggregateId, 'asked');

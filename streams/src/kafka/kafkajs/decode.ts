@@ -82,6 +82,7 @@ let cursor = 0;
 
 function readRecords(bytes: Buffer, start: number, count: number, context: BatchContext, into: ConsumedRecord[]): void {
   const { topic, partition, baseOffset, position, firstTimestamp, appendTime } = context;
+  const before: (Buffer | undefined)[] = [];
   let at = start;
   for (let i = 0; i < count; i++) {
     const length = readVarint(bytes, at);
@@ -97,7 +98,7 @@ function readRecords(bytes: Buffer, start: number, count: number, context: Batch
         offset: offset(place),
         key,
         value,
-        headers: readHeaders(bytes, cursor),
+        headers: readHeaders(bytes, cursor, before),
         timestamp: appendTime ?? firstTimestamp + timestampDelta,
       });
     }
@@ -117,7 +118,8 @@ function readNullable(bytes: Buffer, at: number): Buffer | null {
 const lastNames: { readonly bytes: Buffer; readonly text: string }[] = [];
 const MAX_LAST_NAMES = 32;
 
-function readHeaders(bytes: Buffer, at: number): Readonly<Record<string, Buffer>> {
+/** @param before the values of the record before, by place: most are the same again, and a view costs more than a look at its bytes */
+function readHeaders(bytes: Buffer, at: number, before: (Buffer | undefined)[]): Readonly<Record<string, Buffer>> {
   const count = readVarint(bytes, at);
   if (count === 0) return NO_HEADERS;
   const headers: Record<string, Buffer> = {};
@@ -125,12 +127,22 @@ function readHeaders(bytes: Buffer, at: number): Readonly<Record<string, Buffer>
     const length = readVarint(bytes, cursor);
     const start = cursor;
     const name = nameAt(i, bytes, start, start + length);
-    const value = readNullable(bytes, start + length) ?? EMPTY;
+    const value = readSame(bytes, start + length, before[i]) ?? readNullable(bytes, start + length) ?? EMPTY;
+    before[i] = value;
     // `__proto__` from a foreign client must become a header, not a prototype
     if (name === '__proto__') Object.defineProperty(headers, name, { value, enumerable: true, configurable: true, writable: true });
     else headers[name] = value;
   }
   return headers;
+}
+
+/** What is at this place, if it is the same as `last`; the cursor is then behind it. */
+function readSame(bytes: Buffer, at: number, last: Buffer | undefined): Buffer | undefined {
+  if (last === undefined || readVarint(bytes, at) !== last.length) return undefined;
+  const start = cursor;
+  for (let i = 0; i < last.length; i++) if (bytes[start + i] !== last[i]) return undefined;
+  cursor = start + last.length;
+  return last;
 }
 
 function nameAt(index: number, bytes: Buffer, start: number, end: number): string {
