@@ -72,7 +72,7 @@ export async function startInMemory(
     await stop();
     throw error;
   }
-  const aggregates = bundle.components.filter((component) => component.kind === 'aggregate');
+  const sources = bundle.components.filter((component) => component.kind === 'aggregate' || component.kind === 'service');
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> => (closing ??= running.close().finally(stop));
   return {
@@ -80,13 +80,14 @@ export async function startInMemory(
     running,
     async events() {
       const found: LoggedEvent[] = [];
-      for (const aggregate of aggregates) {
-        const read = eventReader(aggregate, codec);
-        for (const record of await everything(kafka, topics.events(aggregate.name).name)) {
+      for (const source of sources) {
+        if (Object.keys(source.events).length === 0) continue;
+        const read = eventReader(source, codec);
+        for (const record of await everything(kafka, topics.events(source.name).name)) {
           const event = await read(record);
           if (event === undefined) continue;
           const { type, data, aggregateId, version, at } = event;
-          found.push({ source: aggregate.name, type, data, aggregateId, version, at });
+          found.push({ source: source.name, type, data, aggregateId, version, at });
         }
       }
       return found.sort((a, b) => a.at - b.at);
