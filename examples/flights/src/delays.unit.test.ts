@@ -42,5 +42,5 @@ describe('the delays', () => {
       await delays.whenAsked(Delays, 'RouteDelays', route).thenView({ ...route, ...expectedRouteDelays(route.origin, route.destination)! });
     }
     expect([expectedAirports().length, expectedRoutes().length]).toEqual([223, 2977]);
-  });
+  }, 60_000);
 });

@@ -2,7 +2,7 @@
 /* eslint-disable @typescript-eslint/no-unsafe-argument, @typescript-eslint/no-unsafe-call, @typescript-eslint/no-unsafe-member-access,
    @typescript-eslint/no-unsafe-return -- what is not there has no type */
 import { record, type PayloadOf } from '@spool/schemas';
-import { aggregate, projection, projector, table, type CommandGateway, type QueryGateway } from '@spool/sdk';
+import { aggregate, cron, invoker, only, projection, projector, table, type CommandGateway, type QueryGateway } from '@spool/sdk';
 import { Delays, FlightDelays } from './delays.js';
 import { Flight } from './flight.js';
 
@@ -111,4 +111,26 @@ it('nor those of a caller', () => {
     () => queries.ask(FlightDelays, 'AirportDelays', { airport: 'SFO' }),
   ];
   expect(calls).toBeInstanceOf(Function);
+});
+
+it('nor those of an invoker', () => {
+  const sends = [only(Flight, 'DepartFlight')] as const;
+  cron('Departures', {
+    schedule: '* * * * *',
+    sends,
+    run: async (_, { commands }) => void commands.send(Flight, 'DepartFlight', 'id', {}),
+  });
+  invoker('Departures', {
+    sends,
+    asks: [Delays],
+    async run({ commands, queries }) {
+      await queries.ask(Delays, 'AirportDelays', { airport: 'SFO' });
+      // @ts-expect-error it declares DepartFlight alone
+      await commands.send(Flight, 'CancelFlight', 'id', { reason: 'fog' });
+      // @ts-expect-error there is no such query
+      await queries.ask(Delays, 'CityDelays', { airport: 'SFO' });
+    },
+  });
+  // @ts-expect-error it declares nothing that it sends
+  invoker('Nothing', { run: async ({ commands }) => void (await commands.send(Flight, 'DepartFlight', 'id', {})) });
 });

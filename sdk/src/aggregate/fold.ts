@@ -13,7 +13,7 @@ export const foldQuery = 'spool.Fold';
 
 /** Answers `spool.Fold` on the aggregate's query topic. */
 export async function hostFold(hosting: Hosting, aggregate: Aggregate): Promise<RunningProcessor> {
-  const { instance, bundle, replies } = hosting;
+  const { instance, bundle } = hosting;
   const topic = instance.topics.queries(aggregate.name).name;
   const fold: QueryHandler = {
     request: instance.codec.decoder(FoldRequestSchema),
@@ -21,12 +21,11 @@ export async function hostFold(hosting: Hosting, aggregate: Aggregate): Promise<
     answer: (request: FoldRequest) => foldEvents(instance, aggregate, request),
   };
   return hostQueries({
-    instance,
+    hosting,
     component: aggregate.name,
     componentKind: 'aggregate',
     consumer: consumerId(bundle.id, `${aggregate.name}-queries`, 1),
     topic,
-    replies,
     handlers: new Map([[foldQuery, fold]]),
   });
 }

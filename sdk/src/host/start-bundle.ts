@@ -1,5 +1,13 @@
 import { SpoolError, type Codec } from '@spool/schemas';
-import { openInstance, type Instance, type Kafka, type Log, type RunningProcessor, type Sampling, type TopicCatalogue } from '@spool/streams';
+import {
+  openInstance,
+  type Instance,
+  type Kafka,
+  type Log,
+  type RunningProcessor,
+  type Sampling,
+  type TopicCatalogue,
+} from '@spool/streams';
 import { aggregateHost } from '../aggregate/host.js';
 import { hostFold } from '../aggregate/fold.js';
 import type { Bundle, Component } from '../bundle/bundle.js';

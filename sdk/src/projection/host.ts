@@ -1,10 +1,10 @@
 import { hrtime } from 'node:process';
 import { readMeta, SpoolError, toSpoolError, type Decoder, type Encoder, type Reply } from '@spool/schemas';
-import { offsetWork, type ConsumedRecord, type Instance, type ReadonlyTable, type RunningProcessor } from '@spool/streams';
+import { offsetWork, type ConsumedRecord, type ReadonlyTable, type RunningProcessor } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
 import { afterHeader } from '../gateway/gateway.js';
-import type { Hosting } from '../host/hosting.js';
-import { expired, expiry, problemOf, type ReplySender } from '../host/replying.js';
+import { handled, type Hosting } from '../host/hosting.js';
+import { expired, expiry, problemOf } from '../host/replying.js';
 import { emitSpan } from '../host/spans.js';
 import { fromToken, toToken } from '../position/token.js';
 import type { ReadModel } from '../projector/host.js';
@@ -18,12 +18,11 @@ export interface QueryHandler {
 }
 
 export interface QueryHostOptions {
-  readonly instance: Instance;
+  readonly hosting: Hosting;
   readonly component: string;
   readonly componentKind: 'projection' | 'aggregate';
   readonly consumer: string;
   readonly topic: string;
-  readonly replies: ReplySender;
   readonly handlers: ReadonlyMap<string, QueryHandler>;
   /** Answers reflect it, and wait for it; absent where answers depend on the request alone. */
   readonly model?: ReadModel;
@@ -31,7 +30,7 @@ export interface QueryHostOptions {
 
 /** Answers the queries on one topic; any instance of the group may answer any of them. */
 export function hostQueries(options: QueryHostOptions): Promise<RunningProcessor> {
-  const { instance } = options;
+  const { instance } = options.hosting;
   return instance.run({
     consumer: options.consumer,
     sources: [options.topic],
@@ -49,7 +48,8 @@ export function hostQueries(options: QueryHostOptions): Promise<RunningProcessor
 }
 
 async function answerOne(options: QueryHostOptions, record: ConsumedRecord): Promise<void> {
-  const { instance, model } = options;
+  const { model, hosting } = options;
+  const { instance, replies } = hosting;
   const began = hrtime.bigint();
   const meta = readMeta(record.headers);
   const type = meta.type ?? '';
@@ -65,7 +65,10 @@ async function answerOne(options: QueryHostOptions, record: ConsumedRecord): Pro
     const request = await handler.request.decode(record.value);
     // The position is taken first: rows may be newer than it says, never older.
     const position = model === undefined ? '' : toToken(model.positions);
-    const view = await handler.answer(request as never);
+    const { component, componentKind: kind } = options;
+    const view = await handled(hosting, { component, kind, messageKind: 'query', type, payload: request, meta }, () =>
+      handler.answer(request as never),
+    );
     if (view === undefined) throw new SpoolError('NOT_FOUND', `${type} found nothing for this request`);
     return { outcome: 'answered', view: handler.view.encode(view), position };
   };
@@ -76,7 +79,7 @@ async function answerOne(options: QueryHostOptions, record: ConsumedRecord): Pro
     if (error.code === 'INTERNAL') instance.log('error', 'a query failed', { component: options.component, type, error: error.message });
     return { outcome: error.code === 'EXPIRED' ? 'expired' : 'failed', problem: problemOf(error) };
   });
-  options.replies.send(meta, answer);
+  replies.send(meta, answer);
   emitSpan(instance, {
     component: options.component,
     componentKind: options.componentKind,
@@ -93,7 +96,7 @@ async function answerOne(options: QueryHostOptions, record: ConsumedRecord): Pro
 }
 
 export async function hostProjection(hosting: Hosting, projection: Projection, model: ReadModel): Promise<RunningProcessor> {
-  const { instance, bundle, replies } = hosting;
+  const { instance, bundle } = hosting;
   const topic = instance.topics.queries(projection.name).name;
   const handlers = new Map<string, QueryHandler>();
   const tables = Object.fromEntries(projection.reads.tables.map((name) => [name, readonlyTable(model, name)]));
@@ -106,7 +109,7 @@ export async function hostProjection(hosting: Hosting, projection: Projection, m
     });
   }
   const consumer = consumerId(bundle.id, projection.name, 1);
-  return hostQueries({ instance, component: projection.name, componentKind: 'projection', consumer, topic, replies, handlers, model });
+  return hostQueries({ hosting, component: projection.name, componentKind: 'projection', consumer, topic, handlers, model });
 }
 
 /** Reads what is committed; what a group under way has staged is not seen. */

@@ -1,6 +1,7 @@
 import type { PayloadOf, RecordSchema } from '@spool/schemas';
 import type { ReadonlyTable } from '@spool/streams';
 import type { Projector, Tables } from '../projector/projector.js';
+import { made } from '../bundle/source.js';
 
 export interface QuerySchemas {
   readonly request: RecordSchema<unknown>;
@@ -36,12 +37,12 @@ export function projection<const Name extends string, Rows extends Tables, Q ext
   name: Name,
   options: ProjectionOptions<Rows, Q>,
 ): Projection<Name, Q> {
-  return {
+  return made<Projection<Name, Q>>(projection, {
     kind: 'projection',
     name,
     description: options.description ?? '',
     reads: options.reads,
     queries: options.queries,
     answer: options.answer,
-  };
+  });
 }

@@ -11,7 +11,7 @@ import {
 import { SpoolError } from '@spool/schemas';
 import { eventContext, eventReader, type ReadEvent } from '../event/reader.js';
 import { consumerId } from '../bundle/descriptor.js';
-import type { Hosting } from '../host/hosting.js';
+import { handled, type Hosting } from '../host/hosting.js';
 import { emitSpan } from '../host/spans.js';
 import { reached } from '../position/token.js';
 import type { Projector } from './projector.js';
@@ -68,7 +68,9 @@ export async function hostProjector(hosting: Hosting, projector: Projector): Pro
             const done = (): void => {
               timings.set(record, { event, handleUs: Number((hrtime.bigint() - start) / 1000n), replayId: context.replayId });
             };
-            const pending = handler(event.data as never, tables as never, eventContext(event, context.replayId));
+            const { type, data, meta } = event;
+            const message = { component: projector.name, kind: 'projector', messageKind: 'event', type, payload: data, meta } as const;
+            const pending = handled(hosting, message, () => handler(data as never, tables as never, eventContext(event, context.replayId)));
             return pending === undefined ? done() : pending.then(done);
           };
           const event = read(record);

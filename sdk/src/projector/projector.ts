@@ -2,6 +2,7 @@ import type { PayloadOf } from '@spool/schemas';
 import type { Table } from '@spool/streams';
 import type { Aggregate } from '../aggregate/aggregate.js';
 import type { Payloads } from '../payloads.js';
+import { made } from '../bundle/source.js';
 
 export interface EventContext {
   readonly eventId: string;
@@ -56,7 +57,7 @@ export function projector<const Name extends string, Events extends Payloads, Ro
   name: Name,
   options: ProjectorOptions<Events, Rows>,
 ): Projector<Name, Rows> {
-  return {
+  return made<Projector<Name, Rows>>(projector, {
     kind: 'projector',
     name,
     description: options.description ?? '',
@@ -64,5 +65,5 @@ export function projector<const Name extends string, Events extends Payloads, Ro
     of: options.of,
     tables: Object.keys(options.tables),
     handlers: options.on,
-  };
+  });
 }

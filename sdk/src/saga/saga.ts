@@ -3,6 +3,7 @@ import type { ContextOptions } from '../context/context.js';
 import type { ExpectedVersion, Priority } from '../gateway/messages.js';
 import type { CommandTarget, EventSource, TargetNamed } from '../messages.js';
 import type { EventContext } from '../projector/projector.js';
+import { made } from '../bundle/source.js';
 
 /** A command as plain data: one of those that the saga may send. */
 export type SagaCommandOf<Targets extends CommandTarget> = Targets extends unknown
@@ -153,5 +154,6 @@ export function saga<
 >(name: Name, options: SagaOptions<State, Sources, Targets, Timers>): Saga<Name> {
   const { description = '', sends = [], startAt = 'latest', onOutcome = {}, timers = {}, of, initial, on, contexts } = options;
   const handlers = { on, onOutcome, timers } as unknown as Pick<Saga, 'on' | 'onOutcome' | 'timers'>;
-  return { kind: 'saga', name, description, of, sends, startAt, initial, ...handlers, ...(contexts === undefined ? {} : { contexts }) };
+  const parts = { name, description, of, sends, startAt, initial, ...handlers, ...(contexts === undefined ? {} : { contexts }) };
+  return made<Saga<Name>>(saga, { kind: 'saga', ...parts });
 }

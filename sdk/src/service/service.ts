@@ -1,6 +1,7 @@
 import type { PayloadOf } from '@spool/schemas';
 import type { Rejection } from '../aggregate/aggregate.js';
 import type { MessageOf, Payloads } from '../payloads.js';
+import { made } from '../bundle/source.js';
 
 /** What a handler gets beside the command. There is nothing in it that sends or asks. */
 export interface ServiceContext {
@@ -72,7 +73,7 @@ export function service<const Name extends string, Commands extends Payloads, Ev
   options: ServiceOptions<Commands, Events>,
 ): Service<Name, Commands, Events> {
   const handlers = options.handle as Readonly<Record<string, Handle<unknown, { readonly type: string; readonly data: unknown }>>>;
-  return {
+  return made<Service<Name, Commands, Events>>(service, {
     kind: 'service',
     name,
     description: options.description ?? '',
@@ -81,5 +82,5 @@ export function service<const Name extends string, Commands extends Payloads, Ev
     concurrency: options.concurrency ?? 16,
     timeoutMs: options.timeoutMs,
     handle: (type, command, context) => handlers[type]!(command, context),
-  };
+  });
 }

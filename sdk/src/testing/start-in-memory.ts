@@ -42,7 +42,7 @@ export interface BundleInMemory extends AsyncDisposable {
    * @throws Error when it does not come to it in time
    */
   until(wanted: PositionToken | (() => boolean | Promise<boolean>), withinMs?: number): Promise<void>;
-  /** Moves the clock on: timers that come due by it fire soon after. */
+  /** Moves the clock on: timers that come due by it fire soon after, and commands that are still under way may expire by it. */
   advance(ms: number): void;
   close(): Promise<void>;
 }
