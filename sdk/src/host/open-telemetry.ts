@@ -19,6 +19,7 @@ const scope = '@spool/sdk';
 /** Of the application's SDK; undefined where it has none, which costs next to nothing. */
 function tracer(): Tracer | undefined {
   const provider = trace.getTracerProvider();
+  // eslint-disable-next-line @typescript-eslint/no-deprecated -- the one way to learn that there is no SDK, before anything is made for it
   return provider instanceof ProxyTracerProvider ? provider.getDelegateTracer(scope) : provider.getTracer(scope);
 }
 
@@ -43,7 +44,8 @@ export function showSpan(span: Span): void {
     { kind: SpanKind.CONSUMER, startTime: timeOf(startedAt), attributes: attributesOf(span) },
     trace.setSpanContext(ROOT_CONTEXT, parent),
   );
-  if (span.status === 'error') shown.setStatus({ code: SpanStatusCode.ERROR, ...(span.errorClass === null ? {} : { message: span.errorClass }) });
+  if (span.status === 'error')
+    shown.setStatus({ code: SpanStatusCode.ERROR, ...(span.errorClass === null ? {} : { message: span.errorClass }) });
   shown.end(timeOf(startedAt + span.handleUs + span.commitUs));
 }
 

@@ -19,14 +19,23 @@ const spans = Array.from({ length: 100 }, (_, index): Span[] => {
   const at = (start + index * 1000) * 1000;
   const shared = { traceId: traceIdOf(index), weight: 2, queueUs: 1000, handleUs: 4000, commitUs: 5000, totalUs: 10_000, errorClass: null };
   const one = (nr: number, component: string, type: string, more: Partial<Span>): Span => ({
-    ...{ ...spanOf(index * 10 + nr), ...shared, startedAt: at + nr * 20_000, component, handler: `${component}.${type}`, payloadType: type },
+    ...{
+      ...spanOf(index * 10 + nr),
+      ...shared,
+      startedAt: at + nr * 20_000,
+      component,
+      handler: `${component}.${type}`,
+      payloadType: type,
+    },
     ...{ status: 'ok', ...more },
   });
   const failed = index % 10 === 0 ? ({ status: 'error', errorClass: 'REJECTED' } as const) : {};
   return [
     one(0, 'Account', 'Withdraw', { messageId: `w${index}`, ...failed }),
     one(1, 'Transfer', 'Withdrawn', { messageId: `e${index}`, causationId: `w${index}`, source: 'test/Account', messageKind: 'event' }),
-    ...(index % 2 === 0 ? [one(2, 'Account', 'Deposit', { messageId: `d${index}`, causationId: `e${index}`, source: 'test/Transfer' })] : []),
+    ...(index % 2 === 0
+      ? [one(2, 'Account', 'Deposit', { messageId: `d${index}`, causationId: `e${index}`, source: 'test/Transfer' })]
+      : []),
   ];
 }).flat();
 
@@ -44,9 +53,14 @@ describe('the figures for the console', () => {
     const codec = createCodec({ registry: createMemoryRegistry() });
     const encoder = await codec.encoder('spans', SpanSchema);
     const partition = { topic: 'spans', partition: 0 };
-    const records = spans.map(
-      (span, at): ConsumedRecord => ({ ...partition, offset: offset(at), key: null, headers: {}, timestamp: start, value: encoder.encode(span) }),
-    );
+    const records = spans.map((span, at): ConsumedRecord => ({
+      ...partition,
+      offset: offset(at),
+      key: null,
+      headers: {},
+      timestamp: start,
+      value: encoder.encode(span),
+    }));
     const request = { partition, shape: spanRows(codec), records, from: offset(0), to: offset(spans.length) };
     for (const { inserts } of await cutBlocks(request)) for (const insert of inserts) await store.insert(insert);
     server = await startTestServer({ routes: telemetryRoutes({ figures: figures(store), now: Date.now }) });
@@ -65,7 +79,9 @@ describe('the figures for the console', () => {
   };
   interface Points {
     readonly step: number;
-    readonly points: readonly (Record<'messages' | 'errors' | 'p50' | 'p99' | 'mean' | 'perSecond', number> & { readonly handler: string })[];
+    readonly points: readonly (Record<'messages' | 'errors' | 'p50' | 'p99' | 'mean' | 'perSecond', number> & {
+      readonly handler: string;
+    })[];
   }
 
   it('tell throughput, latency and errors by the weight of the spans, at any step', async () => {
@@ -79,7 +95,10 @@ describe('the figures for the console', () => {
     const withdraws = errors.points.filter(({ handler }) => handler === 'Account.Withdraw');
     expect(withdraws.reduce((sum, each) => sum + each.errors, 0)).toBe(20);
     expect(errors.classes).toMatchObject([{ handler: 'Account.Withdraw', errorClass: 'REJECTED', errors: 20, lastTraceId: traceIdOf(90) }]);
-    expect((await get<Points>(`throughput?from=${new Date(start - 7_200_000).toISOString()}&to=${new Date(start - 3_600_000).toISOString()}`)).points).toEqual([]);
+    expect(
+      (await get<Points>(`throughput?from=${new Date(start - 7_200_000).toISOString()}&to=${new Date(start - 3_600_000).toISOString()}`))
+        .points,
+    ).toEqual([]);
   });
 
   it('find the slowest traces, and show one as a tree', async () => {

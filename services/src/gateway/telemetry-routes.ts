@@ -27,7 +27,10 @@ const who = { component: z.string(), handler: z.string() };
 const milliseconds = z.number().describe('Milliseconds');
 const quantiles = z.object({ p50: milliseconds, p95: milliseconds, p99: milliseconds });
 const series = <T extends z.ZodRawShape>(point: T) =>
-  z.object({ step: z.int().describe('Seconds of a point'), points: z.array(z.object({ at: z.iso.datetime(), ...who, messageKind: z.string(), ...point })) });
+  z.object({
+    step: z.int().describe('Seconds of a point'),
+    points: z.array(z.object({ at: z.iso.datetime(), ...who, messageKind: z.string(), ...point })),
+  });
 const iso = (at: number): string => new Date(at).toISOString();
 
 const traceSpan = z.object({
@@ -35,7 +38,14 @@ const traceSpan = z.object({
   spanId: z.string(),
   at: z.iso.datetime().describe('When the handling began'),
   ...{ bundle: z.string(), instance: z.string(), ...who, messageKind: z.string(), payloadType: z.string(), aggregateId: z.string() },
-  ...{ messageId: z.string(), causationId: z.string(), source: z.string(), status: z.string(), outcome: z.string(), errorClass: z.string() },
+  ...{
+    messageId: z.string(),
+    causationId: z.string(),
+    source: z.string(),
+    status: z.string(),
+    outcome: z.string(),
+    errorClass: z.string(),
+  },
   isReplay: z.boolean(),
   startUs: z.int().describe('From the start of the first span, microseconds'),
   ...{ queueUs: z.int(), handleUs: z.int(), commitUs: z.int(), totalUs: z.int() },
@@ -46,7 +56,10 @@ const capacityBody = z.strictObject({
   from: window.from,
   to: window.to,
   arrivals: z.record(name, rate).describe('Messages a second by the first handler of a flow: {"Account.Withdraw": 500}'),
-  servers: z.record(name, z.int().min(1).max(10_000)).default({}).describe('How many messages a component handles at a time. By default its instances'),
+  servers: z
+    .record(name, z.int().min(1).max(10_000))
+    .default({})
+    .describe('How many messages a component handles at a time. By default its instances'),
 });
 const capacityView = z.object({
   bottleneck: z.string().nullable().describe('The component that fills first; null without any load'),
@@ -166,7 +179,10 @@ export function telemetryRoutes({ figures, now }: TelemetryRoutesOptions): reado
       summary: 'One trace as a tree',
       params: z.object({ id: z.string().regex(/^[0-9a-f]{32}$/, 'must be 32 hexadecimal digits in lower case') }),
       responses: {
-        200: { description: 'Depth first, in the order of time among siblings', schema: z.object({ traceId: z.string(), spans: z.array(traceSpan) }) },
+        200: {
+          description: 'Depth first, in the order of time among siblings',
+          schema: z.object({ traceId: z.string(), spans: z.array(traceSpan) }),
+        },
       },
       errors: ['NOT_FOUND', 'INVALID_REQUEST', 'UNAVAILABLE', 'OVERLOADED'],
       handler: async ({ params: { id } }) => ({ status: 200, body: { traceId: id, spans: flat(await figures.trace(id)) } }),
@@ -175,7 +191,8 @@ export function telemetryRoutes({ figures, now }: TelemetryRoutesOptions): reado
       ...common,
       path: '/api/v1/telemetry/flow',
       summary: 'What messages set off: paths, probabilities and times',
-      description: 'Measured from the causation of the spans. `unplaced` messages are on no path, since their cause is not among the spans.',
+      description:
+        'Measured from the causation of the spans. `unplaced` messages are on no path, since their cause is not among the spans.',
       query: z.object(window),
       responses: {
         200: {

@@ -18,6 +18,7 @@ import { createVerifier, eventTails, openEventStore } from '../event-store/index
 import { gatewayRoutes } from '../gateway/index.js';
 import { createAuth, startHttp, type AuthConfig, type HttpOptions } from '../http/index.js';
 import { interactionProcessor, openInteractions, openRegistrar, registryProcessor } from '../registry/index.js';
+import { platformMetrics } from './metrics.js';
 import { openReplayService } from '../replay/index.js';
 import { startSchemaRegistry } from '../schema-registry/index.js';
 import { startTelemetry } from '../telemetry/index.js';
@@ -113,6 +114,8 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   const replies = keep(await openLeasedReplies({ instance, topic: topics.replies('gateway'), instances, lease: 'required' }));
   const limit = config.maxInFlight === undefined ? {} : { maxInFlight: config.maxInFlight };
   instance.load.add(() => ({ inFlight: replies.waiting, limit: config.maxInFlight ?? defaultMaxInFlight }));
+  const prometheus = new Metrics();
+  const metrics = platformMetrics({ registry: prometheus, instance });
   const gateway = createGateway({ codec, topics, producer: instance.producer, replies, registry, source: 'gateway', now, ...limit });
   const eventStore = keep(openEventStore({ instance, registry, gateway }));
   const replays = keep(await openReplayService({ instance, registry }));
@@ -120,22 +123,35 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   const settings = await openSettings(instance);
   const registrar = await openRegistrar({ instance, registry, schemas: createHttpRegistry({ url: schemaRegistryUrl }) });
   const consumers = keep(await openConsumerService(instance, registry));
+  metrics.follow(consumers);
   const tails = eventTails(instance, registry);
   const verifier = createVerifier({ instance, registry, gateway, scratchDir: tmpdir() });
-  const telemetry = keep(await startTelemetry({ instance, registry, clickhouse: { ...config.clickhouse, database: 'spool' } }));
+  const telemetry = keep(
+    await startTelemetry({ instance, registry, onInsert: metrics.inserted, clickhouse: { ...config.clickhouse, database: 'spool' } }),
+  );
 
   // 4. The way in.
-  const metrics = new Metrics();
   const http = keep(
     await startHttp({
       ...config.http,
       routes: gatewayRoutes({
-        ...{ gateway, eventStore, replays, consumers, registry, registrar, interactions, instances, drains, settings },
+        ...{
+          gateway: metrics.measured(gateway),
+          eventStore,
+          replays,
+          consumers,
+          registry,
+          registrar,
+          interactions,
+          instances,
+          drains,
+          settings,
+        },
         ...{ events: telemetry.events, figures: telemetry.figures, tails, verifier, topics, now },
       }),
       auth: await createAuth(config.auth),
       info: { name: 'gateway', title: 'Spool', version, description: 'Commands, queries, events and replays over Kafka' },
-      metrics,
+      metrics: prometheus,
       log: config.log,
       readiness: [
         { name: 'telemetry', check: () => telemetry.problem() },

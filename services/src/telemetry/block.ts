@@ -16,6 +16,8 @@ export interface BlockBounds {
 /** Rows for one table, in RowBinary. */
 export interface Insert {
   readonly table: string;
+  /** That the records are of. */
+  readonly topic: string;
   readonly columns: readonly string[];
   readonly rows: Buffer;
   readonly count: number;
@@ -53,14 +55,14 @@ export async function cutBlocks(request: CutRequest, bounds: BlockBounds = {}): 
   let from = request.from;
   // 1. The block that was under way before.
   if (repeat !== undefined) {
-    const draft = createDraft(shape, repeat.bad);
+    const draft = createDraft(shape, partition.topic, repeat.bad);
     for (; index < records.length && records[index]!.offset <= repeat.last; index++) await draft.add(records[index]!);
     if (draft.size > 0) blocks.push({ partition, range: repeat, inserts: draft.inserts(tokenOf(partition, repeat)) });
     from = offset(repeat.last + 1n);
   }
   // 2. New ones.
   while (index < records.length) {
-    const draft = createDraft(shape, []);
+    const draft = createDraft(shape, partition.topic, []);
     const { timestamp: at } = records[index]!;
     while (index < records.length && draft.size < maxRows && draft.bytes < maxBytes && draft.bad.length < maxBad) {
       await draft.add(records[index++]!);
@@ -82,7 +84,7 @@ interface Draft {
 }
 
 /** @param known records that go to the quarantine whether or not they can be read by now */
-function createDraft(shape: RowShape, known: readonly Offset[]): Draft {
+function createDraft(shape: RowShape, topic: string, known: readonly Offset[]): Draft {
   const rows = createRowWriter();
   const quarantined = createRowWriter(1024);
   const forced = new Set<bigint>(known);
@@ -121,9 +123,9 @@ function createDraft(shape: RowShape, known: readonly Offset[]): Draft {
       const inserts: Insert[] = [];
       const count = size - bad.length;
       if (bad.length > 0) {
-        inserts.push({ table: quarantineTable, columns: quarantineColumns, rows: quarantined.take(), count: bad.length, token });
+        inserts.push({ table: quarantineTable, topic, columns: quarantineColumns, rows: quarantined.take(), count: bad.length, token });
       }
-      if (count > 0) inserts.push({ table: shape.table, columns: shape.columns, rows: rows.take(), count, token });
+      if (count > 0) inserts.push({ table: shape.table, topic, columns: shape.columns, rows: rows.take(), count, token });
       return inserts;
     },
   };

@@ -43,7 +43,13 @@ export interface Capacity {
 export function capacityOf(demands: readonly Demand[], servers: Readonly<Record<string, number>>): Capacity {
   const names = [...new Set(demands.map(({ station }) => station))];
   const stations = names
-    .map((station) => loadOf(station, demands.filter((demand) => demand.station === station), servers[station] ?? 1))
+    .map((station) =>
+      loadOf(
+        station,
+        demands.filter((demand) => demand.station === station),
+        servers[station] ?? 1,
+      ),
+    )
     .sort((a, b) => b.utilisation - a.utilisation);
   const busiest = stations.find(({ utilisation }) => utilisation > 0);
   const overloaded = stations.some(({ concurrent }) => concurrent === null);

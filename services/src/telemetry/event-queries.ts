@@ -1,4 +1,3 @@
-import { SpoolError } from '@spool/schemas';
 import { boundedAsk } from './ask.js';
 import type { ClickHouse } from './clickhouse.js';
 

@@ -173,12 +173,14 @@ export function figures({ database, rows }: Pick<ClickHouse, 'database' | 'rows'
 }
 
 /** What comes to each component when so much comes to the first handlers. @throws SpoolError INVALID_REQUEST */
-export function demandsOf(paths: readonly FlowPath[], arrivals: Readonly<Record<string, number>>): readonly Demand[] {
+function demandsOf(paths: readonly FlowPath[], arrivals: Readonly<Record<string, number>>): readonly Demand[] {
   const firsts = new Map(paths.filter(({ path }) => path.length === 1).map((each) => [each.path[0]!, each]));
   const unknown = Object.keys(arrivals).filter((handler) => !firsts.has(handler));
   if (unknown.length > 0) {
     const message = `No flow of the time looked at begins with ${unknown.join(', ')}; it begins with ${[...firsts.keys()].join(', ') || 'nothing'}`;
-    throw new SpoolError('INVALID_REQUEST', message, { violations: unknown.map((handler) => ({ pointer: `/arrivals/${handler}`, message })) });
+    throw new SpoolError('INVALID_REQUEST', message, {
+      violations: unknown.map((handler) => ({ pointer: `/arrivals/${handler}`, message })),
+    });
   }
   return paths.flatMap(({ path, component, messages, service }) => {
     const rate = arrivals[path[0]!];

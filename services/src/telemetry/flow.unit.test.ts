@@ -73,7 +73,9 @@ describe('the flow of messages', () => {
   });
 
   it('follows a loop of messages only so far', () => {
-    const loop = Array.from({ length: 40 }, (_, index) => span('Loop.Again', `m${index}`, index === 0 ? {} : { causationId: `m${index - 1}` }));
+    const loop = Array.from({ length: 40 }, (_, index) =>
+      span('Loop.Again', `m${index}`, index === 0 ? {} : { causationId: `m${index - 1}` }),
+    );
     expect(flowOf(loop, 1).paths).toHaveLength(12);
   });
 });

@@ -1,4 +1,5 @@
 export { openClickHouse, type ClickHouse, type ClickHouseConfig } from './clickhouse.js';
+export type { Insert } from './block.js';
 export { figures, type Figures } from './figures.js';
 export { migrate, type MigrateOptions } from './migrate.js';
 export { startTelemetry, type TelemetryConfig, type TelemetryService } from './start.js';

@@ -1,7 +1,7 @@
 import { SpoolError, toSpoolError } from '@spool/schemas';
 import type { Registry } from '@spool/sdk';
 import type { Instance, ProcessorDefinition, RunningProcessor } from '@spool/streams';
-import { defaultMaxRows, type BlockBounds } from './block.js';
+import { defaultMaxRows, type BlockBounds, type Insert } from './block.js';
 import { openClickHouse, type ClickHouseConfig } from './clickhouse.js';
 import { eventQueries, type EventQueries } from './event-queries.js';
 import { figures, type Figures } from './figures.js';
@@ -17,6 +17,8 @@ export interface TelemetryConfig extends SinkOptions {
     /** Name of a cluster of replicas, on which tables are made and replicated. @default none: a single server */
     readonly cluster?: string;
   };
+  /** Told of each insert that was tried, with its time. */
+  readonly onInsert?: (insert: Insert, seconds: number, ok: boolean) => void;
   /** How long to wait for ClickHouse at the start, in milliseconds. @default 60000 */
   readonly startTimeoutMs?: number;
 }
@@ -63,7 +65,7 @@ export async function startTelemetry(config: TelemetryConfig): Promise<Telemetry
       ...(startTimeoutMs === undefined ? {} : { timeoutMs: startTimeoutMs }),
     });
     if (applied.length > 0) instance.log('info', 'ClickHouse migrated', { database: clickhouse.database, applied: applied.join(', ') });
-    const sink = await startSink({ ...config, store: clickhouse });
+    const sink = await startSink({ ...config, store: watched(clickhouse, config.onInsert) });
     const close = async (): Promise<void> => {
       await sink.close();
       await clickhouse.close();
@@ -76,11 +78,35 @@ export async function startTelemetry(config: TelemetryConfig): Promise<Telemetry
         return toSpoolError(thrown).message;
       }
     };
-    return { processors: sink.processors, problem, events: eventQueries(clickhouse), figures: figures(clickhouse), close, [Symbol.asyncDispose]: close };
+    return {
+      processors: sink.processors,
+      problem,
+      events: eventQueries(clickhouse),
+      figures: figures(clickhouse),
+      close,
+      [Symbol.asyncDispose]: close,
+    };
   } catch (thrown) {
     await clickhouse.close();
     throw thrown;
   }
+}
+
+function watched(store: BlockStore, onInsert: TelemetryConfig['onInsert']): BlockStore {
+  if (onInsert === undefined) return store;
+  return {
+    async insert(insert) {
+      const began = performance.now();
+      const told = (ok: boolean): void => onInsert(insert, (performance.now() - began) / 1000, ok);
+      try {
+        await store.insert(insert);
+      } catch (thrown) {
+        told(false);
+        throw thrown;
+      }
+      told(true);
+    },
+  };
 }
 
 /** Events may be large, and as many as this wait in memory while ClickHouse is away. */

@@ -18,6 +18,7 @@ import type { ProcessorDefinition, ProcessorStatus, ReplayStatus } from '../engi
 import type { Kafka, Offset, Producer } from '../kafka/port.js';
 import { openLmdbStore } from '../store/lmdb-store.js';
 import { splitPartitionKey, type Store } from '../store/store.js';
+import { countedKafka, type KafkaCounts } from '../telemetry/counted-kafka.js';
 import { openTelemetry, type Telemetry, type Sampling } from '../telemetry/emitter.js';
 import { createResourceMeter } from '../telemetry/resources.js';
 import { platformTopics, type TopicCatalogue } from '../topics/topics.js';
@@ -59,6 +60,8 @@ export interface Instance extends AsyncDisposable {
   readonly config: Pick<LiveConfig, 'current' | 'onChange'>;
   /** Goes out with the heartbeat, and as the saturation among the metrics. */
   readonly load: Load;
+  /** What went through `kafka`; among the metrics too. */
+  readonly counts: KafkaCounts;
   /** All that belongs to it has been started: it is up from now on, and not starting any more. */
   ready(): void;
   /**
@@ -90,7 +93,8 @@ const reportMs = 500;
 export const instanceTarget = (id: string): string => `instance/${id}`;
 
 export async function openInstance(options: InstanceOptions): Promise<Instance> {
-  const { kafka, codec, topics, bundle, version, log, now } = options;
+  const { codec, topics, bundle, version, log, now } = options;
+  const { kafka, counts } = countedKafka(options.kafka);
   const id = options.instance;
   await kafka.admin.ensureTopics(platformTopics(topics));
   const producer = await kafka.producer();
@@ -159,9 +163,14 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       ['spool.telemetry.spans', telemetry.spans, '1'],
       ['spool.telemetry.dropped', telemetry.dropped, '1'],
       ['spool.telemetry.left_out', telemetry.leftOut, '1'],
+      ['spool.rebalances', counts.rebalances, '1'],
     ] as const) {
       telemetry.metric({ name, value: metric, unit, attributes: {}, at });
     }
+    for (const [topic, value] of counts.written)
+      telemetry.metric({ name: 'spool.records.written', value, unit: '1', attributes: { topic }, at });
+    for (const [code, value] of counts.failed)
+      telemetry.metric({ name: 'spool.producer.errors', value, unit: '1', attributes: { code }, at });
     for (const status of statuses) {
       for (const { topic, partition, position, end, lagSeconds } of status.partitions) {
         const records = end > position ? Number(end - position) : 0;
@@ -260,6 +269,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     now,
     config,
     load,
+    counts,
     ready() {
       if (health === 'starting') change('up');
     },
