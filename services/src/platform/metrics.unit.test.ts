@@ -92,4 +92,17 @@ describe('/metrics', () => {
     expect([...new Set(documented)].sort()).toEqual([...own, 'spool_http_request_duration_seconds'].sort());
     await kafka.close();
   });
+
+  it('has the names that the dashboard for Grafana asks for', async () => {
+    const { registry, kafka } = await setUp();
+    const text = await readFile(new URL('../../../infra/grafana/prometheus.json', import.meta.url), 'utf8');
+    const { panels } = JSON.parse(text) as { readonly panels: readonly { readonly targets: readonly { readonly expr: string }[] }[] };
+    const asked = panels.flatMap(({ targets }) => targets.flatMap(({ expr }) => expr.match(/\bspool_\w+/g) ?? []));
+    const plain = registry.getMetricsAsArray().map(({ name }) => name);
+    const timed = [...plain.filter((name) => /_(?:seconds|rows)$/.test(name)), 'spool_http_request_duration_seconds'];
+    const known = new Set([...plain, ...timed.flatMap((name) => ['_bucket', '_sum', '_count'].map((suffix) => name + suffix))]);
+    expect(asked.length).toBeGreaterThan(12);
+    expect(asked.filter((name) => !known.has(name))).toEqual([]);
+    await kafka.close();
+  });
 });

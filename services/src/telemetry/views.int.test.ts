@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,6 +22,11 @@ const documented = sections
     columns: [...section.matchAll(/^\| ([\w, ]+) \|/gm)].flatMap(([, names]) => names!.split(', ')).filter((name) => name !== 'column'),
   }));
 const examples = [...guide.matchAll(/^```sql\n([^]*?)^```/gm)].map(([, sql]) => sql!.trim());
+
+const dashboard = JSON.parse(await readFile(new URL('../../../infra/grafana/clickhouse.json', import.meta.url), 'utf8')) as {
+  readonly panels: readonly { readonly targets: readonly { readonly rawSql: string }[] }[];
+};
+const dashboardQueries = dashboard.panels.flatMap(({ targets }) => targets.map(({ rawSql }) => rawSql));
 
 const Flight = record('acme.FlightArrived', { delayMinutes: 'int' }, { doc: 'A flight arrived.' });
 
@@ -102,6 +108,11 @@ describe('docs/telemetry.md', () => {
     expect((await rows(sql)).length).toBeGreaterThan(0);
   });
 
+  it.each(dashboardQueries)('has a dashboard for Grafana whose query runs: %s', async (sql) => {
+    const columns = await analyst.query({ query: sql.replaceAll('$__timeFilter(time)', 'time >= now() - INTERVAL 1 HOUR AND time <= now()') });
+    await columns.json();
+  });
+
   it('gives the figures that the rows have', async () => {
     const [latency] = await rows<Record<string, number>>(`SELECT * FROM spool.latency_by_handler WHERE handler = 'Thing.Make0'`);
     // 25 values below 50 µs weigh 1 and 25 above weigh 9, twice: half of the weight lies below 72 µs.
@@ -123,5 +134,32 @@ describe('docs/telemetry.md', () => {
     expect(lag).toMatchObject({ consumer: 'test.consumer', position: 11, records: 89 });
     const [trace] = await rows<Record<string, number>>('SELECT * FROM spool.slowest_traces');
     expect(trace).toMatchObject({ spans: 200, errors: 4, duration_ms: expect.closeTo(0.204, 6) as number });
+  });
+
+  // Wherever `pip install clickhouse-connect` was done.
+  const python = spawnSync('python3', ['-c', 'import clickhouse_connect']).status === 0 ? it : it.skip;
+  python('is read by clickhouse-connect, which may not write', () => {
+    const { hostname, port } = new URL(server.url);
+    const script = [
+      'import clickhouse_connect, sys',
+      `client = clickhouse_connect.get_client(host='${hostname}', port=${port}, username='${server.reader.username}', password='${server.reader.password}')`,
+      'rows = client.query("SELECT handler, messages FROM spool.latency_by_handler WHERE handler = {h:String}", parameters={"h": "Thing.Make0"}).result_rows',
+      'print(rows)',
+      'try:',
+      '  client.command("TRUNCATE TABLE spool.spans")',
+      'except Exception as error:',
+      '  print("refused" if "164" in str(error) or "READONLY" in str(error) or "ACCESS" in str(error) else error)',
+    ].join('\n');
+    const { stdout, stderr } = spawnSync('python3', ['-c', script], { encoding: 'utf8' });
+    expect([stderr, stdout.trim().split('\n')]).toEqual(['', ["[('Thing.Make0', 500)]", 'refused']]);
+  });
+
+  it('is read by curl as the guide says', () => {
+    const [, text] = /^```sh\n(curl [^]*?)^```/m.exec(guide)!;
+    const { stdout, stderr, status } = spawnSync('sh', ['-c', text!.replace('http://127.0.0.1:8123', server.url).replace('curl', 'curl -sS')], {
+      encoding: 'utf8',
+    });
+    expect([stderr, status]).toEqual(['', 0]);
+    expect(stdout).toContain('Thing.Make0');
   });
 });
