@@ -74,7 +74,7 @@ describe('the event store on a real broker and a real ClickHouse', () => {
   afterAll(async () => {
     for (const part of closing.reverse()) await part.close();
     await rm(folder, { recursive: true, force: true });
-  }, 60_000);
+  }, 120_000);
 
   it('finds events by what they are and what they hold, page by page, and shows a flow as a tree', async () => {
     const { events } = telemetry;
@@ -143,10 +143,10 @@ describe('the event store on a real broker and a real ClickHouse', () => {
     });
     expect(tree[1]).toMatchObject({ type: 'Paid', causationId: 'cmd-0', handledBy: [{ component: 'Totals', componentKind: 'projector' }] });
     expect(tree).toHaveLength(52);
-  }, 60_000);
+  }, 120_000);
 
   it('follows the log from its beginning into the present, and goes on after a break', async () => {
-    const total = 200;
+    const total = 120;
     const sending = (async () => {
       for (let n = 0; n < total; n++)
         await bank.gateway.send(Account, 'Put', `t${n % 11}`, { amount: n, note: '' }, { correlationId: 'tail' });
@@ -166,7 +166,7 @@ describe('the event store on a real broker and a real ClickHouse', () => {
     }
     await sending;
     expect(found.toSorted((a, b) => a - b)).toEqual(Array.from({ length: total }, (_, n) => n));
-  }, 60_000);
+  }, 120_000);
 
   it('reads a state through a snapshot that was asked for', async () => {
     await using store = openEventStore({ instance: platform, registry, gateway });
@@ -183,7 +183,7 @@ describe('the event store on a real broker and a real ClickHouse', () => {
       to: {},
     });
     expect(changes).toEqual([{ op: 'replace', path: '/balance', before: 100, after: 120 }]);
-  }, 60_000);
+  }, 120_000);
 
   it('is verified by a command of its own, which ends with 1 when an event was planted', async () => {
     const clean = await runVerify(['--aggregate', 'Account']);
@@ -214,13 +214,13 @@ describe('the event store on a real broker and a real ClickHouse', () => {
       errors: expect.stringContaining('UNKNOWN_AGGREGATE') as string,
     });
     expect((await runVerify(['--from', 'yesterday'])).code).toBe(2);
-  }, 60_000);
+  }, 120_000);
 
   const runVerify = (args: readonly string[]): Promise<{ code: number; lines: readonly string[]; errors: string }> =>
     new Promise((resolve) => {
       const main = fileURLToPath(new URL('./verify/main.js', import.meta.url));
       const env = { ...process.env, KAFKA_BROKERS: testKafka().join(','), SPOOL_NAMESPACE: namespace, SCHEMA_REGISTRY_URL: schemas.url };
-      const child = execFile(process.execPath, [main, ...args], { env, timeout: 50_000 }, (_, stdout, stderr) => {
+      const child = execFile(process.execPath, [main, ...args], { env, timeout: 100_000 }, (_, stdout, stderr) => {
         resolve({ code: child.exitCode ?? -1, lines: stdout.split('\n').filter((line) => line !== ''), errors: stderr });
       });
     });
