@@ -59,7 +59,8 @@ export { commandLine, type Argument, type CommandLine, type CommandLineOptions }
 export { runCommandLine, type CommandLineConfig } from './invoker/command-line-host.js';
 export { cron, type Cron, type CronOptions, type Tick } from './invoker/cron.js';
 export { http, type HttpInvoker, type HttpOptions, type HttpRequest, type HttpResponse } from './invoker/http.js';
-export { invoker, type Invoker, type InvokerContext, type InvokerOptions, type JsonGateway, type StartInvoker } from './invoker/invoker.js';
+export type { InvokerContext, InvokerOptions, JsonGateway } from './invoker/declared.js';
+export { invoker, type Invoker, type StartInvoker } from './invoker/invoker.js';
 export { observer, type Observer, type ObserverContext, type ObserverOptions } from './observer/observer.js';
 export type { MessageOf, Payloads } from './payloads.js';
 export { fromToken, reached, toToken, tokenAfter, type PositionToken } from './position/token.js';

@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import { SpoolError, type Violation } from '@spool/schemas';
 import { made } from '../bundle/source.js';
 import type { CommandTarget, QueryTarget } from '../messages.js';
-import { declared, type Declared, type InvokerContext, type InvokerOptions } from './invoker.js';
+import { declared, type Declared, type InvokerContext, type InvokerOptions } from './declared.js';
 
 interface Values {
   readonly string: string;

@@ -1,7 +1,7 @@
 import type { Instance } from '@spool/streams';
 import { declaredCommands, declaredQueries } from '../gateway/declared.js';
 import type { CommandGateway, QueryGateway, SendOptions } from '../gateway/messages.js';
-import type { Declared, InvokerContext } from './invoker.js';
+import type { Declared, InvokerContext } from './declared.js';
 
 export interface Occasion {
   readonly signal: AbortSignal;

@@ -2,7 +2,7 @@ import { SpoolError } from '@spool/schemas';
 import { Cron as Expression } from 'croner';
 import { made } from '../bundle/source.js';
 import type { CommandTarget, QueryTarget } from '../messages.js';
-import { declared, type Declared, type InvokerContext, type InvokerOptions } from './invoker.js';
+import { declared, type Declared, type InvokerContext, type InvokerOptions } from './declared.js';
 
 /** One time at which a cron invoker is due. */
 export interface Tick {

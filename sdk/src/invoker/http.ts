@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { made } from '../bundle/source.js';
 import type { CommandTarget, QueryTarget } from '../messages.js';
-import { declared, type Declared, type InvokerContext, type InvokerOptions } from './invoker.js';
+import { declared, type Declared, type InvokerContext, type InvokerOptions } from './declared.js';
 
 export interface HttpRequest {
   readonly method: string;
