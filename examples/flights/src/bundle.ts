@@ -1,13 +1,25 @@
 import { bundle, type Bundle } from '@spool/sdk';
+import { Announcements } from './announcements.js';
+import { passengerCare } from './care.js';
 import { Delays, FlightDelays } from './delays.js';
 import { feed, type FeedOptions } from './feed/feed.js';
 import { Flight } from './flight.js';
+import { Punctuality } from './punctuality.js';
+import { vouchers, type VoucherOffice } from './vouchers.js';
 
-/** @param feedOptions without them nothing is fed: flights come over HTTP alone. */
-export const flightsBundle = (feedOptions?: FeedOptions): Bundle =>
-  bundle({
+export interface FlightsOptions {
+  readonly office: VoucherOffice;
+  /** Without it nothing is fed: flights come over HTTP alone. */
+  readonly feed?: FeedOptions;
+}
+
+export function flightsBundle({ office, ...options }: FlightsOptions): Bundle {
+  const Vouchers = vouchers(office);
+  const invokers = [Punctuality, ...(options.feed === undefined ? [] : [feed(options.feed)])];
+  return bundle({
     id: 'flights',
-    version: '0.1.0',
+    version: '0.2.0',
     description: 'Flights of the United States in 2001, and how late they arrived.',
-    components: [Flight, FlightDelays, Delays, ...(feedOptions === undefined ? [] : [feed(feedOptions)])],
+    components: [Flight, FlightDelays, Delays, Vouchers, passengerCare(Vouchers), Announcements, ...invokers],
   });
+}

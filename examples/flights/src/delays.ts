@@ -43,6 +43,10 @@ export const Delays = projection('Delays', {
       request: record('flights.RouteDelays', route),
       view: record('flights.RouteDelaysView', { ...route, ...figures }),
     },
+    NetworkDelays: {
+      request: record('flights.NetworkDelays', {}),
+      view: record('flights.NetworkDelaysView', { airports: doc('With arrivals.', 'int'), ...figures }),
+    },
   },
   answer: {
     AirportDelays({ airport }, { airports }) {
@@ -52,6 +56,16 @@ export const Delays = projection('Delays', {
     RouteDelays({ origin, destination }, { routes }) {
       const row = routes.get(routeKey(origin, destination));
       return row && { origin, destination, ...figuresOf(row) };
+    },
+    NetworkDelays(_, { airports }) {
+      const rows = [...airports.range()].map(([, row]) => row);
+      if (rows.length === 0) return undefined;
+      const all = rows.reduce((sum, row) => ({
+        arrivals: sum.arrivals + row.arrivals,
+        totalDelayMinutes: sum.totalDelayMinutes + row.totalDelayMinutes,
+        worstDelayMinutes: Math.max(sum.worstDelayMinutes, row.worstDelayMinutes),
+      }));
+      return { airports: rows.length, ...figuresOf(all) };
     },
   },
 });

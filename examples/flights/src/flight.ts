@@ -18,6 +18,7 @@ const commands = {
   DepartFlight: record('flights.DepartFlight', {}),
   ArriveFlight: record('flights.ArriveFlight', delay),
   CancelFlight: record('flights.CancelFlight', reason),
+  ReportOverdue: record('flights.ReportOverdue', {}),
 };
 
 /** Each names its route, so that a reader needs no other event to make sense of it. */
@@ -26,6 +27,7 @@ const events = {
   FlightDeparted: record('flights.FlightDeparted', route),
   FlightArrived: record('flights.FlightArrived', { ...route, ...delay }),
   FlightCancelled: record('flights.FlightCancelled', { ...route, ...reason }),
+  FlightOverdue: record('flights.FlightOverdue', route),
 };
 
 /** What the decisions need to know of the past, and no more. */
@@ -79,6 +81,11 @@ export const Flight = aggregate('Flight', {
         return [{ type: 'FlightCancelled', data: { origin, destination, reason } }];
       },
     },
+    ReportOverdue: {
+      requires: 'existing',
+      decide: (_, { status, origin, destination }) =>
+        status === 'departed' ? [{ type: 'FlightOverdue', data: { origin, destination } }] : reject('NOT_IN_THE_AIR', `it is ${status}`),
+    },
   },
 
   evolve: {
@@ -86,5 +93,6 @@ export const Flight = aggregate('Flight', {
     FlightDeparted: (flight) => ({ ...flight, status: 'departed' }),
     FlightArrived: (flight) => ({ ...flight, status: 'arrived' }),
     FlightCancelled: (flight) => ({ ...flight, status: 'cancelled' }),
+    FlightOverdue: (flight) => flight,
   },
 });

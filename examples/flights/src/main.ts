@@ -5,6 +5,7 @@ import type { Log } from '@spool/streams';
 import { join } from 'node:path';
 import { flightsBundle } from './bundle.js';
 import { progressFile } from './feed/progress.js';
+import { officeInFile } from './office.js';
 import { flightsSettings } from './settings.js';
 import { timetable } from './timetable.js';
 
@@ -17,10 +18,9 @@ async function main(): Promise<void> {
   const { instance, dataDir, flightsPerSecond } = settings;
   const feed = { timetable: timetable(), flightsPerSecond, progress: progressFile(join(dataDir, instance, 'feed')) };
   const connection = await connectPlatform({ ...settings, clientId: instance, log });
-  const running = await startBundle(flightsBundle(settings.feed ? feed : undefined), {
-    ...{ ...connection, instance, dataDir, log },
-    sampling: settings.sampling,
-  });
+  const office = officeInFile(join(dataDir, instance, 'vouchers.jsonl'));
+  const bundle = flightsBundle({ office, ...(settings.feed ? { feed } : {}) });
+  const running = await startBundle(bundle, { ...connection, instance, dataDir, log, sampling: settings.sampling });
   // Until now a signal ends the process at once, which loses nothing; from now on it finishes what is under way.
   const stopped = untilStopped();
   log('info', 'ready', { instance });
