@@ -109,7 +109,9 @@ describe('docs/telemetry.md', () => {
   });
 
   it.each(dashboardQueries)('has a dashboard for Grafana whose query runs: %s', async (sql) => {
-    const columns = await analyst.query({ query: sql.replaceAll('$__timeFilter(time)', 'time >= now() - INTERVAL 1 HOUR AND time <= now()') });
+    const columns = await analyst.query({
+      query: sql.replaceAll('$__timeFilter(time)', 'time >= now() - INTERVAL 1 HOUR AND time <= now()'),
+    });
     await columns.json();
   });
 
@@ -156,9 +158,13 @@ describe('docs/telemetry.md', () => {
 
   it('is read by curl as the guide says', () => {
     const [, text] = /^```sh\n(curl [^]*?)^```/m.exec(guide)!;
-    const { stdout, stderr, status } = spawnSync('sh', ['-c', text!.replace('http://127.0.0.1:8123', server.url).replace('curl', 'curl -sS')], {
-      encoding: 'utf8',
-    });
+    const { stdout, stderr, status } = spawnSync(
+      'sh',
+      ['-c', text!.replace('http://127.0.0.1:8123', server.url).replace('curl', 'curl -sS')],
+      {
+        encoding: 'utf8',
+      },
+    );
     expect([stderr, status]).toEqual(['', 0]);
     expect(stdout).toContain('Thing.Make0');
   });
