@@ -29,15 +29,14 @@ export { boundContexts, defaultContext, inContext, type ContextOptions } from '.
 export type { Interceptor, Intercepted } from './interceptor/interceptor.js';
 export {
   only,
-  type CommandSender,
   type CommandTarget,
   type EventOf,
   type EventSource,
   type EventsOf,
   type EventTypesOf,
-  type QueryAsker,
   type QueryTarget,
 } from './messages.js';
+export type { CommandSender, QueryAsker } from './gateway/declared.js';
 export { createGateway, defaultMaxInFlight, refusal, type GatewayOptions } from './gateway/gateway.js';
 export type {
   Answer,

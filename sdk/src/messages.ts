@@ -1,5 +1,4 @@
 import type { PayloadOf } from '@spool/schemas';
-import type { CommandResult, Answer, AskOptions, SendOptions } from './gateway/messages.js';
 import type { Payloads } from './payloads.js';
 import type { Queries } from './projection/projection.js';
 
@@ -42,28 +41,3 @@ export type EventOf<Sources extends EventSource, K extends string> = Sources ext
     : never
   : never;
 type UnionToIntersection<U> = (U extends unknown ? (each: U) => void : never) extends (all: infer I) => void ? I : never;
-
-/** Sends what a component has declared, and nothing else. */
-export interface CommandSender<Targets extends CommandTarget> {
-  /**
-   * @param id of the aggregate; of a service, the lock under which it works, or null for none.
-   * @throws SpoolError INVALID_PAYLOAD, REJECTED, VERSION_CONFLICT (fact `actualVersion`), EXPIRED, INDETERMINATE, OVERLOADED.
-   */
-  send<Name extends Targets['name'], K extends keyof TargetNamed<Targets, Name>['commands'] & string>(
-    target: { readonly name: Name },
-    type: K,
-    id: string | null,
-    payload: PayloadOf<TargetNamed<Targets, Name>['commands'][K]>,
-    options?: SendOptions,
-  ): Promise<CommandResult>;
-}
-/** Asks what a component has declared, and nothing else. */
-export interface QueryAsker<Targets extends QueryTarget> {
-  /** @throws SpoolError INVALID_PAYLOAD, NOT_FOUND, EXPIRED, INDETERMINATE, OVERLOADED. */
-  ask<Name extends Targets['name'], K extends keyof TargetNamed<Targets, Name>['queries'] & string>(
-    target: { readonly name: Name },
-    type: K,
-    request: PayloadOf<TargetNamed<Targets, Name>['queries'][K]['request']>,
-    options?: AskOptions,
-  ): Promise<Answer<PayloadOf<TargetNamed<Targets, Name>['queries'][K]['view']>>>;
-}

@@ -131,6 +131,10 @@ it('nor those of an invoker', () => {
       await queries.ask(Delays, 'CityDelays', { airport: 'SFO' });
     },
   });
-  // @ts-expect-error it declares nothing that it sends
-  invoker('Nothing', { run: async ({ commands }) => void (await commands.send(Flight, 'DepartFlight', 'id', {})) });
+  invoker('Nothing', {
+    run: async ({ commands }) => {
+      // @ts-expect-error it declares nothing that it sends
+      await commands.send(Flight, 'DepartFlight', 'id', {});
+    },
+  });
 });

@@ -1,6 +1,31 @@
-import { SpoolError } from '@spool/schemas';
-import type { CommandSender, CommandTarget, QueryAsker, QueryTarget } from '../messages.js';
-import type { AskOptions, CommandGateway, QueryGateway, SendOptions } from './messages.js';
+import { SpoolError, type PayloadOf } from '@spool/schemas';
+import type { CommandTarget, QueryTarget, TargetNamed } from '../messages.js';
+import type { Answer, AskOptions, CommandGateway, CommandResult, QueryGateway, SendOptions } from './messages.js';
+
+/** Sends what a component has declared, and nothing else. */
+export interface CommandSender<Targets extends CommandTarget> {
+  /**
+   * @param id of the aggregate; of a service, the lock under which it works, or null for none.
+   * @throws SpoolError INVALID_PAYLOAD, REJECTED, VERSION_CONFLICT (fact `actualVersion`), EXPIRED, INDETERMINATE, OVERLOADED.
+   */
+  send<Name extends Targets['name'], K extends keyof TargetNamed<Targets, Name>['commands'] & string>(
+    target: { readonly name: Name },
+    type: K,
+    id: string | null,
+    payload: PayloadOf<TargetNamed<Targets, Name>['commands'][K]>,
+    options?: SendOptions,
+  ): Promise<CommandResult>;
+}
+/** Asks what a component has declared, and nothing else. */
+export interface QueryAsker<Targets extends QueryTarget> {
+  /** @throws SpoolError INVALID_PAYLOAD, NOT_FOUND, EXPIRED, INDETERMINATE, OVERLOADED. */
+  ask<Name extends Targets['name'], K extends keyof TargetNamed<Targets, Name>['queries'] & string>(
+    target: { readonly name: Name },
+    type: K,
+    request: PayloadOf<TargetNamed<Targets, Name>['queries'][K]['request']>,
+    options?: AskOptions,
+  ): Promise<Answer<PayloadOf<TargetNamed<Targets, Name>['queries'][K]['view']>>>;
+}
 
 /** The commands that a component has declared, by a gateway. @param complete fills in what the caller leaves open, such as the trace */
 export function declaredCommands<Targets extends CommandTarget>(

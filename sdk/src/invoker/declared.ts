@@ -1,5 +1,6 @@
 import type { CommandGateway, QueryGateway } from '../gateway/messages.js';
-import type { CommandSender, CommandTarget, QueryAsker, QueryTarget } from '../messages.js';
+import type { CommandSender, QueryAsker } from '../gateway/declared.js';
+import type { CommandTarget, QueryTarget } from '../messages.js';
 
 /** What goes out untyped: by the type of the message, as the registry knows it. */
 export type JsonGateway = Pick<CommandGateway, 'sendJson' | 'postJson'> & Pick<QueryGateway, 'askJson'>;

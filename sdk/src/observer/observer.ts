@@ -1,5 +1,6 @@
 import type { ContextOptions } from '../context/context.js';
-import type { CommandSender, CommandTarget, EventOf, EventSource, EventTypesOf, QueryAsker, QueryTarget } from '../messages.js';
+import type { CommandSender, QueryAsker } from '../gateway/declared.js';
+import type { CommandTarget, EventOf, EventSource, EventTypesOf, QueryTarget } from '../messages.js';
 import type { EventContext } from '../projector/projector.js';
 
 export interface ObserverContext<T extends CommandTarget = never, Q extends QueryTarget = never> extends EventContext {

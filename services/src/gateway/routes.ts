@@ -14,7 +14,8 @@ import { replayRoutes } from './replay-routes.js';
 import { sagaRoutes } from './saga-routes.js';
 import { verifyRoutes } from './verify-routes.js';
 
-export interface GatewayRoutesOptions extends RegistryRoutesOptions, ClusterRoutesOptions, Omit<EventRoutesOptions, 'consumers'>, TelemetryRoutesOptions {
+export interface GatewayRoutesOptions
+  extends RegistryRoutesOptions, ClusterRoutesOptions, Omit<EventRoutesOptions, 'consumers'>, TelemetryRoutesOptions {
   readonly gateway: Gateway;
   readonly eventStore: EventStore;
   readonly verifier: Verifier;
