@@ -4,16 +4,18 @@ import { passengerCare } from './care.js';
 import { Delays, FlightDelays } from './delays.js';
 import { feed, type FeedOptions } from './feed/feed.js';
 import { Flight } from './flight.js';
+import { officeInMemory } from './office.js';
 import { Punctuality } from './punctuality.js';
 import { vouchers, type VoucherOffice } from './vouchers.js';
 
 export interface FlightsOptions {
-  readonly office: VoucherOffice;
+  /** @default one in memory */
+  readonly office?: VoucherOffice;
   /** Without it nothing is fed: flights come over HTTP alone. */
   readonly feed?: FeedOptions;
 }
 
-export function flightsBundle({ office, ...options }: FlightsOptions): Bundle {
+export function flightsBundle({ office = officeInMemory, ...options }: FlightsOptions = {}): Bundle {
   const Vouchers = vouchers(office);
   const invokers = [Punctuality, ...(options.feed === undefined ? [] : [feed(options.feed)])];
   return bundle({

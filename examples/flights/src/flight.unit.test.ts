@@ -69,4 +69,10 @@ describe('a flight', () => {
     given(Flight).events(scheduled, cancelled).when('ArriveFlight', { delayMinutes: 12 }).thenRejected('CANCELLED');
     given(Flight).events(scheduled, cancelled).when('CancelFlight', { reason: 'fog' }).thenRejected('CANCELLED');
   });
+
+  it('is overdue only while it is in the air', () => {
+    given(Flight).events(scheduled, departed).when('ReportOverdue', {}).then({ type: 'FlightOverdue', data: route });
+    given(Flight).events(scheduled).when('ReportOverdue', {}).thenRejected('NOT_IN_THE_AIR');
+    given(Flight).events(scheduled, departed, arrived).when('ReportOverdue', {}).thenRejected('NOT_IN_THE_AIR');
+  });
 });

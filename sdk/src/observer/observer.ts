@@ -1,3 +1,4 @@
+import { made } from '../bundle/source.js';
 import type { ContextOptions } from '../context/context.js';
 import type { CommandSender, QueryAsker } from '../gateway/declared.js';
 import type { CommandTarget, EventOf, EventSource, EventTypesOf, QueryTarget } from '../messages.js';
@@ -60,15 +61,16 @@ export interface Observer<Name extends string = string> extends ContextOptions {
 export const observer = <const Name extends string, S extends EventSource, T extends CommandTarget = never, Q extends QueryTarget = never>(
   name: Name,
   options: ObserverOptions<S, T, Q>,
-): Observer<Name> => ({
-  kind: 'observer',
-  name,
-  description: options.description ?? '',
-  of: [options.of].flat(),
-  sends: options.sends ?? [],
-  asks: options.asks ?? [],
-  handlers: options.on,
-  concurrency: options.concurrency ?? 100,
-  startAt: options.startAt ?? 'latest',
-  ...(options.contexts === undefined ? {} : { contexts: options.contexts }),
-});
+): Observer<Name> =>
+  made<Observer<Name>>(observer, {
+    kind: 'observer',
+    name,
+    description: options.description ?? '',
+    of: [options.of].flat(),
+    sends: options.sends ?? [],
+    asks: options.asks ?? [],
+    handlers: options.on,
+    concurrency: options.concurrency ?? 100,
+    startAt: options.startAt ?? 'latest',
+    ...(options.contexts === undefined ? {} : { contexts: options.contexts }),
+  });
