@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { toSpoolError, type SpoolError } from '@spool/schemas';
 import type { ConsumedRecord } from '../kafka/port.js';
 import type { TaskContext } from './handling.js';
@@ -35,6 +36,13 @@ interface Finished {
   readonly failed: (error: SpoolError) => void;
 }
 
+/** As many listen to it as handlers run. */
+function openEnding(): AbortController {
+  const ending = new AbortController();
+  setMaxListeners(0, ending.signal);
+  return ending;
+}
+
 /** In one transaction; while it commits the next ones gather. */
 const maxGroup = 1000;
 
@@ -46,7 +54,7 @@ const maxGroup = 1000;
 export async function effectsWork(options: EffectsWorkOptions): Promise<TaskWork> {
   const { act, onFollows, store, concurrency, maxInFlight = 1000, drainMs = 4000, classes } = options;
   const effects = new WeakMap<ConsumedRecord, Effect>();
-  let ending = new AbortController();
+  let ending = openEnding();
   const inner = await transactionalWork({
     ...options,
     outOfOrder: true,
@@ -127,7 +135,7 @@ export async function effectsWork(options: EffectsWorkOptions): Promise<TaskWork
       handle,
       onOverdue() {
         ending.abort();
-        ending = new AbortController();
+        ending = openEnding();
       },
       ...(classes === undefined ? {} : { shares: classes.shares, classOf: classes.of }),
     },
