@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
+  CommandOutcomesSchema,
   createCodec,
   createMemoryRegistry,
   headerNames,
@@ -352,7 +353,7 @@ describe.each(['partition', 'instance'] as const)('an aggregate host, a transact
   });
 
   it.each(['committed', 'aborted', 'open'] as const)(
-    'resolves a commit whose outcome was lost (it was %s): a retry answers once',
+    'resolves a commit whose outcome was lost (it was %s): events, outcome and position are there together, once (Evento defect 3)',
     async (ending) => {
       const { gateway } = await start();
       await gateway.send(Account, 'Split', 'a', { into: 1 });
@@ -365,6 +366,13 @@ describe.each(['partition', 'instance'] as const)('an aggregate host, a transact
       expect(['applied', 'duplicate']).toContain(await code(gateway.send(Account, 'Split', 'a', { into: 1 }, { commandId: 'c' })));
       await gateway.send(Account, 'Split', 'a', { into: 1 });
       expect(await versions()).toEqual(['a@1', 'a@2', 'a@3']);
+      const records = await log(topics.snapshots('Account').name);
+      const groups = records.filter(({ key, value }) => value !== null && key!.toString().startsWith('o/'));
+      const recorded = await Promise.all(groups.map(async ({ value }) => codec.decoder(CommandOutcomesSchema).decode(value!)));
+      expect(recorded.flatMap(({ outcomes }) => outcomes).filter(({ commandId }) => commandId === 'c')).toHaveLength(1);
+      const last = records.findLast(({ key }) => key!.toString() === 'c/0')!;
+      const [end] = await kafka.admin.offsets(topics.commands('Account').name);
+      expect((await codec.decoder(TaskCheckpointSchema).decode(last.value!)).inputs.map((at) => BigInt(at.offset))).toEqual([end!.latest]);
     },
   );
 
@@ -379,6 +387,32 @@ describe.each(['partition', 'instance'] as const)('an aggregate host, a transact
     cluster.truncate({ topic: topics.events('Account').name, partition: 0 }, offset(11));
     const { gateway } = await start('bank-1');
     expect((await gateway.send(Account, 'Split', 'a', { into: 1 }, { expectedVersion: 12 })).version).toBe(13);
+  });
+
+  it('gives evolve the same id, version and time on replay as on write (Evento defect 6)', async () => {
+    const Clock = aggregate('Clock', {
+      commands: { Tick: record('clock.Tick', {}), Tell: record('clock.Tell', {}) },
+      events: { Ticked: record('clock.Ticked', {}) },
+      initial: (): readonly string[] => [],
+      decide: { Tick: () => [{ type: 'Ticked' as const, data: {} }], Tell: (_, seen) => reject('SEEN', seen.join()) },
+      evolve: { Ticked: (seen, _, { aggregateId, version, at }) => [...seen, `${aggregateId} ${version} ${at}`] },
+    });
+    const began = clock;
+    const run = async (instance: string): Promise<RunningBundle> => {
+      const config = { kafka, codec, topics, instance, dataDir, log: () => undefined, now: () => clock, transactions };
+      const running = await startBundle(bundle({ id: 'clocks', version: '1.0.0', components: [Clock] }), config);
+      open.push(running);
+      return running;
+    };
+    const first = await run('clocks-0');
+    await first.gateway.send(Clock, 'Tick', 'a', {});
+    clock += 5000;
+    await first.gateway.send(Clock, 'Tick', 'a', {});
+    await stop();
+    rmSync(dataDir, { recursive: true, force: true });
+    clock += 3_600_000;
+    const second = await run('clocks-1');
+    await expect(second.gateway.send(Clock, 'Tell', 'a', {})).rejects.toMatchObject({ message: `a 1 ${began},a 2 ${began + 5000}` });
   });
 
   it('parks what is no command, and handles those behind it', async () => {

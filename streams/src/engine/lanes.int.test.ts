@@ -28,7 +28,7 @@ describe('lanes on a real broker', () => {
     return found;
   };
 
-  it('end at the last stable offset of a log with committed and aborted transactions and compaction holes, each record once', async () => {
+  it('end at the last stable offset of a log with committed and aborted transactions and compaction holes, each record once (Evento defect 4)', async () => {
     const id = randomUUID().slice(0, 8);
     const [topic, small, consumer] = [`holes-${id}`, `small-${id}`, `lanes-${id}`];
     await kafka.admin.ensureTopics([

@@ -52,7 +52,7 @@ function gated(options: { concurrency?: number; maxInFlight?: number; drainMs?: 
 }
 
 describe('the position of a partition that is handled out of order', () => {
-  it('is never beyond a record that is not finished, falls never, and reaches the end, whatever the order and the holes', () => {
+  it('is never beyond a record that is not finished, falls never, and reaches the end, whatever the order and the holes (Evento defect 4)', () => {
     const slices = fc.array(fc.record({ gaps: fc.array(fc.nat({ max: 3 }), { maxLength: 12 }), markers: fc.nat({ max: 3 }) }), {
       maxLength: 6,
     });
