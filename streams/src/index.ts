@@ -4,7 +4,7 @@ export { createSharedWriter, type SharedWriter } from './engine/writer.js';
 export { openControl, type Control, type ControlOptions, type ControlOrder, type LetterChoice } from './engine/control.js';
 export { chosen as chosenLetters, indexLetters, readLetters, type Letter, type LetterEntry, type LetterQuery } from './engine/letters.js';
 export { effectsWork, type Effect, type EffectsWorkOptions } from './engine/effects-work.js';
-export { localWork, type LocalContext, type LocalWorkOptions } from './engine/local-work.js';
+export { localWork, type GroupContext, type LocalContext, type LocalWorkOptions } from './engine/local-work.js';
 export { offsetWork, type OffsetWorkOptions } from './engine/offset-work.js';
 export { runProcessor, type ProcessorOptions, type RunningProcessor } from './engine/processor.js';
 export { readToEnd, type ReadToEndOptions, type RestoreProgress, type RestoreSource, type TaskCheckpoint } from './engine/restore.js';
@@ -40,11 +40,16 @@ export { createMemoryStore } from './store/memory-store.js';
 export {
   partitionKey,
   splitPartitionKey,
+  emptyCheckpoint,
+  type Clearing,
+  type GroupTransaction,
+  type LocalStore,
   type RangeOptions,
   type ReadonlyTable,
   type Store,
   type StoreCheckpoint,
   type StoredReplay,
+  type TableChanges,
   type Table,
 } from './store/store.js';
 export { readTable, type Change, type TableReader, type TableReaderOptions } from './table/table.js';

@@ -2,7 +2,7 @@ import type { SpoolError } from '@spool/schemas';
 import { toSpoolError } from '@spool/schemas';
 import type { ConsumedRecord, Offset, ProducerRecord, RecordPosition, TopicPartition } from '../kafka/port.js';
 import { stage } from '../store/staged.js';
-import type { Store, StoreCheckpoint, Table } from '../store/store.js';
+import type { GroupTransaction, LocalStore, Store, StoreCheckpoint, Table } from '../store/store.js';
 import type { Letter } from './letters.js';
 import {
   deadLetter,
@@ -44,12 +44,14 @@ export interface Commit {
   readonly tookUs: number;
 }
 
-export interface HandlingOptions extends ParkingOptions {
-  readonly store: Store;
+export interface HandlingOptions<S extends LocalStore = Store> extends ParkingOptions {
+  readonly store: S;
   /** Tables that are kept in the changelog. @default none */
   readonly stores?: readonly StoreSpec[];
   readonly now: () => number;
   readonly handle: (record: ConsumedRecord, context: TaskContext) => void | Promise<void>;
+  /** Takes what `handle` would take one by one. If it fails for good, the records go to `handle` after all, so that the one to blame is found. */
+  readonly handleGroup?: (records: readonly ConsumedRecord[], context: TaskContext) => void | Promise<void>;
   /** Timers of the wall clock fire at the head of a group, those of stream time after the record that moved it. */
   readonly onTimer?: (timer: Timer, context: TaskContext) => void | Promise<void>;
   /** A row of a store with a TTL has gone. */
@@ -71,7 +73,7 @@ export interface Handled {
 }
 
 /** Runs a handler over groups of records, with its tables, timers and parking: the part of a task that knows nothing of Kafka. */
-export interface Handling {
+export interface Handling<C extends void | Promise<void> = void> {
   /** For tables of the engine beside the handler's. */
   table<V>(name: string): Table<V>;
   /** @param parkAll the group's records go to the dead letters with this cause. @throws SpoolError `backoff`: nothing has happened, try again */
@@ -84,12 +86,15 @@ export interface Handling {
    */
   clear(): { readonly outputs: ProducerRecord[]; readonly last: boolean };
   /** Keeps what the last run did. */
-  commit(checkpoint: StoreCheckpoint): void;
+  commit(checkpoint: StoreCheckpoint): C;
   /** Forgets what the last run did. */
   discard(): void;
   /** When `run` is due though no record comes, in milliseconds of the wall clock. */
   readonly nextTimer: number | undefined;
 }
+
+/** Asks for the group to be handled again, with a savepoint for each record. */
+class Again extends Error {}
 
 /** Timers and expired rows in one group, so that a crowd of them does not hold up the records. */
 const maxDue = 2000;
@@ -97,8 +102,11 @@ const maxDue = 2000;
 const maxCleared = 10_000;
 
 /** @param changelog where the changes of declared stores go; without one they are local, as all other tables */
-export function handling(options: HandlingOptions, changelog?: TopicPartition): Handling {
-  const { store, consumer, onTimer, onExpired } = options;
+export function handling(options: HandlingOptions, changelog?: TopicPartition): Handling;
+export function handling(options: HandlingOptions<LocalStore>, changelog?: TopicPartition): Handling<void | Promise<void>>;
+export function handling(options: HandlingOptions<LocalStore>, changelog?: TopicPartition): Handling<void | Promise<void>> {
+  const { store, consumer, onTimer, onExpired, handleGroup } = options;
+  const { transaction } = store;
   const specs = [...(options.stores ?? []), timersSpec, parkedSpec];
   checkStores(consumer, specs);
   const staged = stage(store);
@@ -128,10 +136,29 @@ export function handling(options: HandlingOptions, changelog?: TopicPartition): 
   /** One for each group, so that a handler can tell groups apart. */
   let context = shared;
 
+  /**
+   * In a transaction of a database: a savepoint for each record costs a round trip each, so a group goes without them, and when a record
+   * fails it is done again with them.
+   */
+  let careful = false;
+  const inTransaction = async ({ savepoint, undo }: GroupTransaction, work: () => void | Promise<void>): Promise<void> => {
+    if (careful) await savepoint();
+    try {
+      await work();
+      if (transaction?.failure !== undefined) throw transaction.failure;
+    } catch (thrown) {
+      if (isTransient(thrown)) throw toTransient(thrown);
+      if (!careful) throw new Again();
+      await undo();
+      throw thrown;
+    }
+  };
+
   /** Does it wholly, or leaves nothing behind and says why. */
   const attempt = (work: () => void | Promise<void>, otherwise: (cause: SpoolError) => void): void | Promise<void> => {
     const [mark, records, waiting, time] = [staged.mark(), outputs.length, callbacks.length, streamTime];
     const failed = (thrown: unknown): void => {
+      if (thrown instanceof Again) throw thrown;
       staged.undo(mark);
       outputs.length = records;
       callbacks.length = waiting;
@@ -141,7 +168,7 @@ export function handling(options: HandlingOptions, changelog?: TopicPartition): 
     };
     try {
       // A handler may return anything; a promise alone is waited for.
-      const pending: unknown = work();
+      const pending: unknown = transaction === undefined ? work() : inTransaction(transaction, work);
       return pending instanceof Promise ? pending.catch(failed) : undefined;
     } catch (thrown) {
       failed(thrown);
@@ -183,6 +210,7 @@ export function handling(options: HandlingOptions, changelog?: TopicPartition): 
     begun = new Map();
   };
   const discard = (): void => {
+    transaction?.rollback();
     forget();
     staged.discard();
     stores.settle(true);
@@ -202,7 +230,8 @@ export function handling(options: HandlingOptions, changelog?: TopicPartition): 
     });
     // 2. the records, and what stream time brings with each
     const before = streamTime;
-    for (const record of records) {
+    const done = parkAll === undefined && handleGroup !== undefined && !careful && (await together(records, handleGroup));
+    for (const record of done ? [] : records) {
       if (parkAll !== undefined) park(record, parkAll);
       else {
         const pending = handleOne(record);
@@ -210,7 +239,21 @@ export function handling(options: HandlingOptions, changelog?: TopicPartition): 
       }
       if ((timers.next('stream') ?? Number.POSITIVE_INFINITY) <= streamTime && (await fire('stream', streamTime))) fired = true;
     }
+    if (done && (await fire('stream', streamTime))) fired = true;
     return finish(before, records.length === 0 && !fired);
+  };
+  /** @returns false when one of them is to blame, which is found one by one */
+  const together = async (records: readonly ConsumedRecord[], handle: NonNullable<typeof handleGroup>): Promise<boolean> => {
+    if (records.length === 0 || records.some((record) => isParked(parked, record))) return false;
+    let passed = true;
+    await attempt(
+      () => {
+        for (const { timestamp } of records) if (timestamp > streamTime) streamTime = timestamp;
+        return handle(records, context);
+      },
+      () => (passed = false),
+    );
+    return passed;
   };
   /** What goes with every group. */
   const finish = (before: number, idle: boolean): Handled => {
@@ -262,11 +305,14 @@ export function handling(options: HandlingOptions, changelog?: TopicPartition): 
     return { made: finish(before, false), result: { settled, failed } };
   };
   /** What fails for the moment leaves nothing behind. */
-  const orNothing = async <T>(work: Promise<T>): Promise<T> => {
+  const orNothing = async <T>(work: () => Promise<T>, cautious: boolean): Promise<T> => {
+    careful = cautious;
     try {
-      return await work;
+      await transaction?.begin();
+      return await work();
     } catch (error) {
       discard();
+      if (error instanceof Again) return orNothing(work, true);
       throw error;
     }
   };
@@ -280,13 +326,17 @@ export function handling(options: HandlingOptions, changelog?: TopicPartition): 
       putStreamTime((name) => staged.table(name), streamTime);
       return { outputs: changelog === undefined ? [] : stores.changes(changelog), last };
     },
-    run: (records, parkAll) => orNothing(run(records, parkAll)),
-    settle: (batch) => orNothing(settle(batch)),
+    run: (records, parkAll) => orNothing(() => run(records, parkAll), false),
+    settle: (batch) => orNothing(() => settle(batch), true),
     commit(checkpoint) {
-      staged.commit(checkpoint);
-      stores.settle(false);
-      timers.settle(false);
-      forget();
+      const kept = (): void => {
+        stores.settle(false);
+        timers.settle(false);
+        forget();
+      };
+      const pending = staged.commit(checkpoint);
+      if (pending === undefined) kept();
+      return pending?.then(kept);
     },
     discard,
     get nextTimer() {

@@ -1,22 +1,33 @@
 import type { ConsumedRecord, Kafka, Offset, Producer, TopicPartition } from '../kafka/port.js';
-import { partitionKey, splitPartitionKey, type StoreCheckpoint, type StoredReplay } from '../store/store.js';
+import { partitionKey, splitPartitionKey, type LocalStore, type StoreCheckpoint, type StoredReplay } from '../store/store.js';
 import { handling, type HandlingOptions, type TaskContext } from './handling.js';
 import { rebuiltMarker, resolutionOf } from './letters.js';
 import { beginsAt, deadLetterTopicOf, parkedTable, type Parked } from './parking.js';
 import { settleLetters, type Batch, type BatchResult } from './settling.js';
 import type { Group, Rewind, Seek, Settling, TaskWork } from './work.js';
 
-export interface LocalContext extends Omit<TaskContext, 'emit' | 'committed'> {
+export interface GroupContext extends Omit<TaskContext, 'emit' | 'committed'> {
+  /** The replay of which a record is a part: it lies below the target. */
+  replayOf(record: ConsumedRecord): string | undefined;
+}
+export interface LocalContext extends GroupContext {
   /** Set while the record lies below the target of a replay. */
   readonly replayId: string | undefined;
 }
 
-export interface LocalWorkOptions extends Omit<HandlingOptions, 'handle' | 'onExpired' | 'stores' | 'beforeCommit'> {
+export interface LocalWorkOptions extends Omit<
+  HandlingOptions<LocalStore>,
+  'handle' | 'handleGroup' | 'onExpired' | 'stores' | 'beforeCommit'
+> {
+  /** Those of the task: orders move no others. @default all that an order names */
+  readonly partitions?: readonly TopicPartition[];
   /** Takes what is parked. */
   readonly deadLetters: Producer;
   /** Reads it back when it is to be handled again. @default what is parked stays parked */
   readonly kafka?: Kafka;
   readonly handle: (record: ConsumedRecord, context: LocalContext) => void | Promise<void>;
+  /** See `HandlingOptions`. */
+  readonly handleGroup?: (records: readonly ConsumedRecord[], context: GroupContext) => void | Promise<void>;
   /** Called when the group is durable, with the positions it reflects. */
   readonly onCommitted?: (positions: ReadonlyMap<string, Offset>, records: readonly ConsumedRecord[]) => void;
 }
@@ -27,16 +38,26 @@ export interface LocalWorkOptions extends Omit<HandlingOptions, 'handle' | 'onEx
  */
 export function localWork(options: LocalWorkOptions): TaskWork {
   const { store } = options;
+  const { handle, handleGroup, ...rest } = options;
+  const replayOf = (record: ConsumedRecord): string | undefined => {
+    const { replay } = store.checkpoint;
+    return isReplay(replay, record) ? replay?.id : undefined;
+  };
   let group: TaskContext | undefined;
   let context: LocalContext & { replayId: string | undefined };
   const handled = handling({
-    ...options,
+    ...rest,
     handle(record, task) {
-      const { replay } = store.checkpoint;
-      if (task !== group) context = Object.assign(Object.create((group = task)) as TaskContext, { replayId: undefined });
-      context.replayId = isReplay(replay, record) ? replay?.id : undefined;
-      return options.handle(record, context);
+      if (task !== group) context = Object.assign(Object.create((group = task)) as TaskContext, { replayId: undefined, replayOf });
+      context.replayId = replayOf(record);
+      return handle(record, context);
     },
+    ...(handleGroup === undefined
+      ? {}
+      : {
+          handleGroup: (records: readonly ConsumedRecord[], task: TaskContext) =>
+            handleGroup(records, Object.assign(Object.create(task) as TaskContext, { replayOf })),
+        }),
   });
   const { kafka, owner } = options;
   /** Of the dead-letter topic: those of the numbers that this store reads. */
@@ -58,7 +79,7 @@ export function localWork(options: LocalWorkOptions): TaskWork {
       }),
     );
     const { result } = await handled.settle({ ...batch, letters: batch.letters.filter((letter) => !over.has(letter)) });
-    handled.commit(store.checkpoint);
+    await handled.commit(store.checkpoint);
     const settled = [...over, ...result.settled];
     const resolution = batch.action === 'retry' ? 'retried' : 'discarded';
     await options.deadLetters.sendAll(settled.map((letter) => resolutionOf(deadLetterTopicOf(options), letter, resolution, options.now())));
@@ -68,23 +89,29 @@ export function localWork(options: LocalWorkOptions): TaskWork {
     );
     return { settled, failed: result.failed };
   };
-  const finish = (epoch: bigint): Promise<void> => {
-    store.commit(new Map(), { ...store.checkpoint, epoch });
-    return Promise.resolve();
+  const finish = async (epoch: bigint): Promise<void> => {
+    await store.commit(new Map(), { ...store.checkpoint, epoch });
   };
+  const owned = options.partitions === undefined ? undefined : new Set(options.partitions.map(partitionKey));
+  const own = (offsets: ReadonlyMap<string, Offset>): ReadonlyMap<string, Offset> =>
+    owned === undefined ? offsets : new Map([...offsets].filter(([key]) => owned.has(key)));
   /** An empty store is built from the start anyway: it takes note of the order, and keeps its place. */
   const move = async ({ starts, reset, epoch }: Seek, replay: StoredReplay | undefined): Promise<ReadonlyMap<string, Offset>> => {
     const { checkpoint } = store;
-    const moves = checkpoint.positions.size === 0 ? new Map<string, Offset>() : starts;
+    const moves = checkpoint.positions.size === 0 ? new Map<string, Offset>() : own(starts);
     const next = { positions: new Map([...checkpoint.positions, ...moves]), epoch, replay };
+    const voidLetters = async (): Promise<void> => {
+      const numbers = new Set([...store.checkpoint.positions.keys(), ...starts.keys()].map((key) => splitPartitionKey(key).partition));
+      const topic = deadLetterTopicOf(options);
+      await options.deadLetters.sendAll([...numbers].map((partition) => rebuiltMarker(topic, partition, owner, options.now())));
+    };
     // Before the store is emptied: a crash between the two obeys the order again.
-    if (reset && store.count(parkedTable) > 0) {
-      await options.deadLetters.sendAll(partitions().map(({ topic, partition }) => rebuiltMarker(topic, partition, owner, options.now())));
-    }
-    if (reset && moves.size > 0) store.clear(next);
-    else store.commit(new Map(), next);
+    if (reset && store.transaction === undefined && store.count(parkedTable) > 0) await voidLetters();
+    if (reset && moves.size > 0) await store.clear(next, { starts, voidLetters });
+    else await store.commit(new Map(), next);
     handled.discard();
-    return moves;
+    // Another task may have emptied it, and this one have come further since.
+    return new Map([...moves].map(([key, start]) => [key, store.checkpoint.positions.get(key) ?? start]));
   };
   return {
     positions: store.checkpoint.positions,
@@ -106,15 +133,14 @@ export function localWork(options: LocalWorkOptions): TaskWork {
           const rows = handled.table<Parked>(parkedTable);
           for (const [lane, index] of begun) rows.put(lane, { ...rows.get(lane)!, from: places[index]!.offset.toString() });
         }
+        await handled.commit(advance(store.checkpoint, group));
       } catch (error) {
         handled.discard();
         throw error;
       }
-      const next = advance(store.checkpoint, group);
-      handled.commit(next);
-      options.onCommitted?.(next.positions, group.records);
+      options.onCommitted?.(store.checkpoint.positions, group.records);
     },
-    rewind: (order) => move(order, replayOf(order)),
+    rewind: (order) => move(order, replayAt({ ...order, starts: own(order.starts), targets: own(order.targets) })),
     seek: (order) => move(order, store.checkpoint.replay),
     ...(kafka === undefined
       ? {}
@@ -122,16 +148,16 @@ export function localWork(options: LocalWorkOptions): TaskWork {
           settle: (order: Settling) =>
             settleLetters({ kafka, partitions: partitions(), owner, order, write, finish: () => finish(order.epoch) }),
         }),
-    cancelReplay(replayId) {
+    async cancelReplay(replayId) {
       const { replay } = store.checkpoint;
       if (replay?.id !== replayId || replay.state !== 'running') return;
-      store.commit(new Map(), { ...store.checkpoint, replay: { ...replay, state: 'cancelled' } });
+      await store.commit(new Map(), { ...store.checkpoint, replay: { ...replay, state: 'cancelled' } });
     },
     close: () => store.close(),
   };
 }
 
-const replayOf = (order: Rewind): StoredReplay => ({
+const replayAt = (order: Rewind): StoredReplay => ({
   id: order.replayId,
   state: 'running',
   starts: order.starts,

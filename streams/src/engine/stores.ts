@@ -1,7 +1,7 @@
 import { SpoolError } from '@spool/schemas';
 import type { ConsumedRecord, ProducerRecord, TopicPartition } from '../kafka/port.js';
 import type { Staged } from '../store/staged.js';
-import type { RangeOptions, Store, Table } from '../store/store.js';
+import type { RangeOptions, StoreReads, Table } from '../store/store.js';
 import { DeadlineHeap } from './deadlines.js';
 
 /** A table of a task that survives its disk: each group's changes go to the changelog in the group's transaction. */
@@ -39,8 +39,8 @@ export class Stores {
 
   constructor(
     specs: readonly StoreSpec[],
-    private readonly staged: Staged,
-    store: Store,
+    private readonly staged: Pick<Staged, 'table' | 'changes'>,
+    store: StoreReads,
     private readonly now: () => number,
   ) {
     this.#specs = new Map(specs.map((spec) => [spec.name, spec]));

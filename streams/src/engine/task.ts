@@ -289,7 +289,7 @@ export class Task {
         // Of the whole instance, which closes its processors.
         return undefined;
       case 'cancel':
-        work.cancelReplay?.(order.replayId);
+        await work.cancelReplay?.(order.replayId);
         return undefined;
       case 'rewind':
         // After a restart too: a rewind ends the pause that was ordered before it.

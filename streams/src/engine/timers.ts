@@ -1,5 +1,5 @@
 import type { Staged } from '../store/staged.js';
-import type { Store } from '../store/store.js';
+import type { StoreReads } from '../store/store.js';
 import { DeadlineHeap, type Deadline } from './deadlines.js';
 import type { StoreSpec } from './stores.js';
 
@@ -33,7 +33,7 @@ export class Timers {
   readonly #heaps = { wall: new DeadlineHeap(), stream: new DeadlineHeap() };
   readonly #rows;
 
-  constructor(staged: Staged, store: Store) {
+  constructor(staged: Pick<Staged, 'table'>, store: StoreReads) {
     this.#rows = staged.table<TimerRow>(timersTable);
     for (const [id, row] of store.range(timersTable)) {
       const { clock, at } = row as TimerRow;

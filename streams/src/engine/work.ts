@@ -74,7 +74,7 @@ export interface TaskWork {
   /** Absent where nothing is parked. */
   settle?(order: Settling): Promise<Settled>;
   /** Gives up a replay at the point it has reached: what follows is handled as new. */
-  cancelReplay?(replayId: string): void;
+  cancelReplay?(replayId: string): void | Promise<void>;
   close(): Promise<void>;
 }
 

@@ -1,24 +1,26 @@
 import { compareKeys, inRange } from './memory-store.js';
-import type { RangeOptions, Store, StoreCheckpoint, Table, TableChanges } from './store.js';
+import type { LocalStore, RangeOptions, Store, StoreCheckpoint, Table, TableChanges } from './store.js';
 
 /**
  * The writes of one group of records, on top of a store: readable at once, durable when `commit` is called, gone on `discard`. Nothing
  * of a group reaches the disk before its Kafka transaction has committed, so a crash between the two is mended by reading the log.
  */
-export interface Staged {
+export interface Staged<C extends void | Promise<void> = void> {
   table<V>(name: string): Table<V>;
   /** What is staged of a table; `undefined` deletes. */
   changes(name: string): TableChanges;
   /** Marks a place to which `undo` goes back, so that a record that fails leaves nothing behind. */
   mark(): number;
   undo(mark: number): void;
-  commit(checkpoint: StoreCheckpoint): void;
+  commit(checkpoint: StoreCheckpoint): C;
   discard(): void;
 }
 
 const nothing: TableChanges = new Map();
 
-export function stage(store: Store): Staged {
+export function stage(store: Store): Staged;
+export function stage(store: LocalStore): Staged<void | Promise<void>>;
+export function stage(store: LocalStore): Staged<void | Promise<void>> {
   const changes = new Map<string, Map<string, unknown>>();
   let journal: { rows: Map<string, unknown>; key: string; had: boolean; before: unknown }[] = [];
   const tables = new Map<string, Table<unknown>>();
@@ -57,8 +59,9 @@ export function stage(store: Store): Staged {
       }
     },
     commit(checkpoint) {
-      store.commit(changes, checkpoint);
-      forget();
+      const pending = store.commit(changes, checkpoint);
+      if (pending === undefined) forget();
+      return pending?.then(forget);
     },
     discard: forget,
   };

@@ -54,6 +54,40 @@ export interface Store extends AsyncDisposable {
   close(): Promise<void>;
 }
 
+export type StoreReads = Pick<Store, 'get' | 'range' | 'count'>;
+
+/**
+ * Where local work keeps its rows and its place, in one commit: a store of this process, or tables of a database outside of it. What the engine
+ * keeps in it for itself is read at once in both.
+ */
+export interface LocalStore extends StoreReads {
+  readonly checkpoint: StoreCheckpoint;
+  /** Atomic. @throws SpoolError PRODUCER_FENCED when another owner has opened it since */
+  commit(changes: ReadonlyMap<string, TableChanges>, checkpoint: StoreCheckpoint): void | Promise<void>;
+  /** Deletes all rows and commits `checkpoint` with it. Where tasks share the rows, the first that comes with an order does it for all. */
+  clear(checkpoint: StoreCheckpoint, order: Clearing): void | Promise<void>;
+  /** In which handlers write; absent where all that they write is staged in memory. */
+  readonly transaction?: GroupTransaction;
+  close(): Promise<void>;
+}
+export interface Clearing {
+  /** Where all tasks go on. */
+  readonly starts: ReadonlyMap<string, Offset>;
+  /** Says that what is parked is void; called before anything is deleted, by the one that does it. */
+  voidLetters(): Promise<void>;
+}
+/** A transaction of a database for a group of records: it ends with the store's `commit`, or here. */
+export interface GroupTransaction {
+  begin(): Promise<void>;
+  /** A place to which `undo` goes back. */
+  savepoint(): Promise<void>;
+  undo(): Promise<void>;
+  /** Starts to; `begin` waits for it. */
+  rollback(): void;
+  /** The first statement that failed since `begin` or `undo`, also when the handler kept it for itself. */
+  readonly failure: Error | undefined;
+}
+
 export const emptyCheckpoint: StoreCheckpoint = { positions: new Map(), epoch: -1n, replay: undefined };
 export const partitionKey = (at: { readonly topic: string; readonly partition: number }): string => `${at.topic}-${at.partition}`;
 export function splitPartitionKey(key: string): { topic: string; partition: number } {
