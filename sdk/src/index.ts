@@ -1,5 +1,17 @@
 /** Everything that a bundle's author imports. */
-export { arrayOf, doc, enumOf, mapOf, optional, record, SpoolError, withDefault, type PayloadOf, type RecordSchema } from '@spool/schemas';
+export {
+  arrayOf,
+  doc,
+  enumOf,
+  mapOf,
+  optional,
+  record,
+  SpoolError,
+  upcaster,
+  withDefault,
+  type PayloadOf,
+  type RecordSchema,
+} from '@spool/schemas';
 export type { Log, ReadonlyTable, Table } from '@spool/streams';
 export {
   aggregate,

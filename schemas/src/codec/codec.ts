@@ -50,6 +50,10 @@ export interface Codec {
   decoder<T>(schema: RecordSchema<T>): Decoder<T>;
   /** Reads by the writer's schema, for browsing. @throws as `Decoder.decode`. */
   decodeAny(value: Buffer): DecodedRecord | Promise<DecodedRecord>;
+  /** The full name of what the value is read as: upcasters may end at another type than was written. @throws as `Decoder.decode`. Absent without upcasters */
+  currentName?(value: Buffer): string | Promise<string>;
+  /** A codec on the same registry whose decoders apply these, and no others. */
+  withUpcasters(upcasters: Upcasters): Codec;
 }
 
 export interface CodecOptions {
@@ -133,6 +137,17 @@ export function createCodec({ registry, upcasters }: CodecOptions): Codec {
       const writer = writers.get(id);
       return writer === undefined ? lookUp(id).then((found) => readAny(found, value)) : readAny(writer, value);
     },
+    ...(upcasters === undefined
+      ? {}
+      : {
+          currentName(value: Buffer): string | Promise<string> {
+            const id = schemaIdOf(value);
+            const writer = writers.get(id);
+            const nameFrom = ({ schema }: Writer): string => upcasters.currentName(nameOf(schema));
+            return writer === undefined ? lookUp(id).then(nameFrom) : nameFrom(writer);
+          },
+        }),
+    withUpcasters: (other) => createCodec({ registry, upcasters: other }),
   };
 }
 

@@ -1,3 +1,4 @@
+import type { Upcaster } from '@spool/schemas';
 import type { Aggregate } from '../aggregate/aggregate.js';
 import type { Interceptor } from '../interceptor/interceptor.js';
 import type { Invoker } from '../invoker/invoker.js';
@@ -15,6 +16,7 @@ export interface Bundle {
   readonly description: string;
   readonly components: readonly Component[];
   readonly interceptors: readonly Interceptor[];
+  readonly upcasters?: readonly Upcaster[];
   readonly repository?: Repository;
 }
 
@@ -38,6 +40,8 @@ export interface BundleOptions {
   readonly components: readonly { readonly kind: Component['kind']; readonly name: string }[];
   /** Go around every handler; the first one is the outermost. @default none */
   readonly interceptors?: readonly Interceptor[];
+  /** Make of events as earlier versions wrote them what the handlers of this one take. @default Avro's own resolution */
+  readonly upcasters?: readonly Upcaster[];
   /** The registry links each component to its line there: `<url>/blob/<ref>/<directory>/<file>#L<line>`. @default no links */
   readonly repository?: Repository;
 }

@@ -13,13 +13,22 @@ export interface ReadEvent {
   readonly meta: ReadMeta;
 }
 
-/** Decodes events of the sources by the schemas of this version of the code; an event of a type that they do not declare has no data. */
+/**
+ * Decodes events of the sources by the schemas of this version of the code, and by the upcasters of the codec, under the name that they have now; an event of a type that
+ * they do not declare has no data.
+ */
 export function eventReader(
   sources: EventSource | readonly EventSource[],
   codec: Codec,
 ): (record: ConsumedRecord) => ReadEvent | undefined | Promise<ReadEvent | undefined> {
   const decoders = new Map<string, Decoder<unknown>>();
-  for (const { events } of [sources].flat()) for (const [type, schema] of Object.entries(events)) decoders.set(type, codec.decoder(schema));
+  const typeOfName = new Map<string, string>();
+  for (const { events } of [sources].flat()) {
+    for (const [type, schema] of Object.entries(events)) {
+      decoders.set(type, codec.decoder(schema));
+      typeOfName.set(schema.fullName, type);
+    }
+  }
   return (record) => {
     if (record.value === null || record.key === null) return undefined;
     const meta = readMeta(record.headers);
@@ -30,12 +39,19 @@ export function eventReader(
         `${record.topic}-${record.partition}@${record.offset} is not an event: ce_type and aggregateversion are missing`,
       );
     }
-    const decoder = decoders.get(type);
+    const { value } = record;
     const aggregateId = record.key.toString();
     const at = meta.time ?? record.timestamp;
-    const data = decoder?.decode(record.value);
-    const event = (value: unknown): ReadEvent => ({ type, aggregateId, version, at, data: value, meta });
-    return data instanceof Promise ? data.then(event) : event(data);
+    const readAs = (current: string): ReadEvent | Promise<ReadEvent> => {
+      const data = decoders.get(current)?.decode(value);
+      const event = (read: unknown): ReadEvent => ({ type: current, aggregateId, version, at, data: read, meta });
+      return data instanceof Promise ? data.then(event) : event(data);
+    };
+    if (decoders.has(type) || codec.currentName === undefined) return readAs(type);
+    // It may have had another name when it was written.
+    const name = codec.currentName(value);
+    const renamed = (current: string): ReadEvent | Promise<ReadEvent> => readAs(typeOfName.get(current) ?? type);
+    return name instanceof Promise ? name.then(renamed) : renamed(name);
   };
 }
 

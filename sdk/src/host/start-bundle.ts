@@ -1,4 +1,4 @@
-import { SpoolError, type Codec } from '@spool/schemas';
+import { createUpcasters, SpoolError, type Codec } from '@spool/schemas';
 import {
   openInstance,
   type Instance,
@@ -75,7 +75,8 @@ type Of<K extends Component['kind']> = Extract<Component, { kind: K }>;
 /** Runs every component of a bundle in this process and announces it. */
 export async function startBundle(bundle: Bundle, config: BundleConfig): Promise<RunningBundle> {
   const now = config.now ?? Date.now;
-  const { kafka, codec, topics, log } = config;
+  const { kafka, topics, log } = config;
+  const codec = bundle.upcasters === undefined ? config.codec : config.codec.withUpcasters(createUpcasters(bundle.upcasters));
   const of = <K extends Component['kind']>(kind: K): Of<K>[] =>
     bundle.components.filter((component): component is Of<K> => component.kind === kind);
   // 1. Everything that can be wrong with the bundle is found before anything starts.
