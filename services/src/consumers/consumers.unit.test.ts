@@ -148,7 +148,7 @@ describe('consumers over HTTP', () => {
     });
   });
 
-  it('are paused, stepped and resumed, each order acknowledged when it answers, and audited', async () => {
+  it('are paused, stepped and resumed, each order acknowledged when it answers, and audited (Evento defect 7)', async () => {
     await add(1, 2);
     await until(async () => (await sum()) === 3);
     const paused = await post('pause', { reason: 'look at it' });
@@ -182,7 +182,7 @@ describe('consumers over HTTP', () => {
     expect((await post('rate', { recordsPerSecond: null })).json()).toMatchObject({ consumer: { recordsPerSecond: null } });
   });
 
-  it('are reset: the store is emptied, and the log makes the same of it', async () => {
+  it('are reset: the store is emptied, and the log makes the same of it (Evento defect 7)', async () => {
     await add();
     await until(async () => (await sum()) === 55);
     expect((await post('reset')).status).toBe(200);
@@ -269,7 +269,7 @@ describe('dead letters over HTTP', () => {
     expect(second.nextCursor).toBeUndefined();
   });
 
-  it('are retried when the cause is gone, and the read model is complete', async () => {
+  it('are retried when the cause is gone, and the read model is complete (Evento defect 8)', async () => {
     poison = undefined;
     const retried = await post('dead-letters/retry', { key: 'c', reason: 'fixed' });
     expect([retried.status, (retried.json() as OrderResult).records]).toEqual([200, 3]);

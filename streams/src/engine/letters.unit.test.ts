@@ -44,7 +44,7 @@ describe.each(kinds)('dead letters of work on %s', (kind) => {
     expect(stage.handled.sort()).toEqual(['a:1', 'b:1']);
   });
 
-  it('are retried in order when the cause is gone, before new records of their key', async () => {
+  it('are retried in order when the cause is gone, before new records of their key (Evento defect 8)', async () => {
     const processor = await parkThree();
     poison.clear();
     const { answers } = await stage.order(processor, { ...retry, letters: key('a') });

@@ -45,7 +45,7 @@ describe.each(kinds)('orders to work on %s', (kind) => {
     expect(stage.handled).toEqual(['a:1', 'a:2', 'a:3', 'a:4']);
   });
 
-  it('a seek moves back and forth, and is not made again after a restart', async () => {
+  it('a seek moves back and forth, and is not made again after a restart (Evento defect 7)', async () => {
     await stage.send('a:1', 'a:2', 'a:3');
     const first = await start(kind);
     await first.caughtUp();

@@ -30,7 +30,7 @@ describe.each<[string, () => Store]>([
   ['LMDB', () => openLmdbStore({ path: folder() })],
   ['write-behind', () => writeBehind(openLmdbStore({ path: folder() }), { gatherMs: 1, onError: fail })],
 ])('a store: %s', (_, open) => {
-  it('keeps rows and checkpoint of a commit together', async () => {
+  it('keeps rows and checkpoint of a commit together (Evento defect 3)', async () => {
     await using store = open();
     store.commit(changes({ a: { n: 1 }, b: { n: 2 } }), at(7));
     store.commit(changes({ a: undefined }), at(9));
