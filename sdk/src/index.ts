@@ -59,6 +59,8 @@ export type {
   Priority,
   Gateway,
   QueryGateway,
+  QuerySubscription,
+  SubscribeQueryOptions,
   RequestMessage,
   SendOptions,
 } from './gateway/messages.js';
@@ -75,7 +77,15 @@ export { invoker, type Invoker, type StartInvoker } from './invoker/invoker.js';
 export { observer, type Observer, type ObserverContext, type ObserverOptions } from './observer/observer.js';
 export type { MessageOf, Payloads } from './payloads.js';
 export { fromToken, reached, toToken, tokenAfter, type PositionToken } from './position/token.js';
-export { projection, type Projection, type ProjectionOptions, type Queries, type QuerySchemas } from './projection/projection.js';
+export {
+  projection,
+  type Projection,
+  type ProjectionOptions,
+  type Queries,
+  type QueryContext,
+  type QuerySchemas,
+} from './projection/projection.js';
+export type { CacheOptions } from './projection/result-cache.js';
 export { projector, table, type EventContext, type Projector, type ProjectorOptions, type TableOf } from './projector/projector.js';
 export {
   openRegistry,

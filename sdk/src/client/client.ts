@@ -30,7 +30,9 @@ export type ClientOptions = ToKafka &
   };
 
 /** A program outside any bundle, among those of the platform: it sends, asks and subscribes, and serves nothing. */
-export interface Client extends Omit<Gateway, 'request'>, AsyncDisposable {
+export interface Client extends Omit<Gateway, 'request' | 'subscribe'>, AsyncDisposable {
+  /** `subscribe` of the gateway: the answers to a query as they change. */
+  readonly subscribeQuery: Gateway['subscribe'];
   /** What all bundles hold, as a local table. */
   readonly registry: Registry;
   /**
@@ -96,7 +98,11 @@ export async function connectClient(options: ClientOptions): Promise<Client> {
       }),
     );
     const limit = options.maxInFlight === undefined ? {} : { maxInFlight: options.maxInFlight };
-    const { send, sendJson, postJson, ask, askJson } = createGateway({
+    const {
+      request: _,
+      subscribe: subscribeQuery,
+      ...gateway
+    } = createGateway({
       codec,
       topics,
       producer,
@@ -112,11 +118,8 @@ export async function connectClient(options: ClientOptions): Promise<Client> {
       return subscription;
     };
     return {
-      send,
-      sendJson,
-      postJson,
-      ask,
-      askJson,
+      ...gateway,
+      subscribeQuery,
       registry,
       subscribe: follow,
       close,

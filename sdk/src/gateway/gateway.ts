@@ -9,12 +9,24 @@ import {
   type RecordSchema,
   type Reply,
   type ReplyAddress,
+  type Violation,
 } from '@spool/schemas';
 import type { Producer, TopicCatalogue } from '@spool/streams';
 import type { QuerySchemas } from '../projection/projection.js';
 import type { Registry, RegisteredPayload } from '../registry/registry.js';
 import type { CommandTarget } from '../messages.js';
-import type { Answer, AskOptions, CommandResult, Gateway, RequestMessage, RequestMeta, SendOptions } from './messages.js';
+import type {
+  Answer,
+  AskOptions,
+  CommandResult,
+  Gateway,
+  QuerySubscription,
+  RequestMessage,
+  RequestMeta,
+  SendOptions,
+  SubscribeQueryOptions,
+} from './messages.js';
+import { openSubscription, subscribeHeader, toSubscribeHeader, type SubscribeRequest } from './subscription.js';
 import { newTraceparent } from '../host/traces.js';
 import type { Replies } from './replies.js';
 
@@ -37,6 +49,7 @@ export interface GatewayOptions {
 /** The header with the position that an answer must reflect. */
 export const afterHeader = 'after';
 const defaultTimeoutMs = 10_000;
+const defaultLeaseMs = 15_000;
 const noMeta: RequestMeta = {};
 
 /** Request and reply over Kafka. */
@@ -61,6 +74,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       deadline,
       replyTo,
     });
+    if (message.subscribe !== undefined) headers[subscribeHeader] = toSubscribeHeader(message.subscribe);
     if (message.after !== undefined && message.after !== '') headers[afterHeader] = message.after;
     return producer.send(partition === undefined ? { topic, key, value, headers } : { topic, key, value, headers, partition });
   };
@@ -117,10 +131,54 @@ export function createGateway(options: GatewayOptions): Gateway {
     if (reply.outcome !== 'answered' || reply.view === null) throw refusal(reply);
     return { view: await codec.decoder(query.view).decode(reply.view), position: reply.position };
   };
+  let subscribed = 0;
+  const subscribe = (
+    topic: string,
+    query: QuerySchemas,
+    type: string,
+    payload: unknown,
+    asked: SubscribeQueryOptions,
+    viewOf = (view: unknown) => view,
+  ) => {
+    const { timeoutMs = defaultTimeoutMs, leaseMs = defaultLeaseMs, signal } = asked;
+    const meta = {
+      ...sharedMeta(asked),
+      traceparent: asked.traceparent ?? newTraceparent(),
+      correlationId: asked.correlationId ?? randomUUID(),
+    };
+    const send = async (request: SubscribeRequest, first: boolean): Promise<unknown> => {
+      const value = (await codec.encoder(topic, query.request)).encode(payload);
+      const after = first ? asked.after : undefined;
+      // By its key, requests of one subscription stay in order and at one instance, as long as that is there.
+      const message = { topic, key: request.id, type, id: randomUUID(), value, meta, after, subscribe: request };
+      return post(message, now() + (first ? timeoutMs : leaseMs), replies.address);
+    };
+    return openSubscription<unknown>({
+      replies,
+      send,
+      timeoutMs,
+      leaseMs,
+      signal,
+      refused: refusal,
+      decode: async ({ view, position }) => ({ view: viewOf(await codec.decoder(query.view).decode(view)), position }),
+      enter() {
+        if (subscribed >= maxInFlight)
+          throw new SpoolError('OVERLOADED', `${maxInFlight} subscriptions are open already`, { retryAfterMs: 1000 });
+        subscribed += 1;
+        return () => void (subscribed -= 1);
+      },
+    });
+  };
   const known = (kind: 'command' | 'query', type: string): RegisteredPayload => {
     const payload = registry.payload(kind, type);
     if (payload !== undefined) return payload;
     throw new SpoolError(kind === 'command' ? 'UNKNOWN_COMMAND' : 'UNKNOWN_QUERY', `no bundle declares the ${kind} ${type}`);
+  };
+  const queryOf = (type: string): { readonly topic: string; readonly schemas: QuerySchemas } => {
+    const query = known('query', type);
+    const view = registry.payload('view', query.view ?? '');
+    if (view === undefined) throw new SpoolError('UNKNOWN_QUERY', `the view of ${type} is not declared`);
+    return { topic: query.topic, schemas: { request: query.recordSchema, view: view.recordSchema } };
   };
   const targetOf = (type: string) => {
     const { component, recordSchema } = known('command', type);
@@ -143,12 +201,16 @@ export function createGateway(options: GatewayOptions): Gateway {
     ask: (projection, type, asked, askOptions = {}) =>
       ask(topics.queries(projection.name).name, projection.queries[type]!, type, asked, askOptions) as Promise<Answer<never>>,
     async askJson(type, asked, askOptions = {}) {
-      const query = known('query', type);
-      const view = registry.payload('view', query.view ?? '');
-      if (view === undefined) throw new SpoolError('UNKNOWN_QUERY', `the view of ${type} is not declared`);
-      const schemas = { request: query.recordSchema, view: view.recordSchema };
-      const answer = await ask(query.topic, schemas, type, fromJson(query.recordSchema, asked), askOptions);
-      return { view: toJson(view.recordSchema, answer.view), position: answer.position };
+      const { topic, schemas } = queryOf(type);
+      const answer = await ask(topic, schemas, type, fromJson(schemas.request, asked), askOptions);
+      return { view: toJson(schemas.view, answer.view), position: answer.position };
+    },
+    subscribe: (projection, type, asked, options = {}) =>
+      subscribe(topics.queries(projection.name).name, projection.queries[type]!, type, asked, options) as QuerySubscription<never>,
+    subscribeJson(type, asked, options = {}) {
+      const { topic, schemas } = queryOf(type);
+      const view = (plain: unknown): unknown => toJson(schemas.view, plain);
+      return subscribe(topic, schemas, type, fromJson(schemas.request, asked), options, view);
     },
   };
 }
@@ -202,9 +264,22 @@ export function refusal({ outcome, problem, version }: Reply): SpoolError {
     case 'indeterminate':
       return new SpoolError('INDETERMINATE', detail);
     default:
-      return new SpoolError(codeOf(problem?.code), detail, { violations });
+      return refusedBy(codeOf(problem?.code), detail, violations);
   }
 }
 
-const failures = ['NOT_FOUND', 'INVALID_PAYLOAD', 'RECORD_UNREADABLE', 'RECORD_TOO_LARGE', 'UNAVAILABLE', 'UNKNOWN_QUERY'] as const;
+/** What may be tried again says when. */
+const refusedBy = (code: ReturnType<typeof codeOf>, detail: string, violations: readonly Violation[]): SpoolError =>
+  new SpoolError(code, detail, { violations, ...(code === 'UNAVAILABLE' || code === 'OVERLOADED' ? { retryAfterMs: 1000 } : {}) });
+
+const failures = [
+  'NOT_FOUND',
+  'INVALID_PAYLOAD',
+  'RECORD_UNREADABLE',
+  'RECORD_TOO_LARGE',
+  'UNAVAILABLE',
+  'OVERLOADED',
+  'UNKNOWN_QUERY',
+  'INVALID_REQUEST',
+] as const;
 const codeOf = (code: string | undefined) => failures.find((known) => known === code) ?? 'INTERNAL';

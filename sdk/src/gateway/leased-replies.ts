@@ -1,8 +1,8 @@
-import { toSpoolError } from '@spool/schemas';
+import { SpoolError, toSpoolError } from '@spool/schemas';
 import { acquireLease, backOffMs, platformBundle, type Lease, type LeaseInstance, type TopicSpec } from '@spool/streams';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Instances } from '../cluster/instances.js';
-import { openReplies, type Replies } from './replies.js';
+import { failAll, openReplies, type Replies, type ReplyListener } from './replies.js';
 
 export interface LeasedRepliesOptions {
   readonly instance: LeaseInstance;
@@ -35,6 +35,8 @@ export async function openLeasedReplies(options: LeasedRepliesOptions): Promise<
   await kafka.admin.ensureTopics([topic]);
   const stop = new AbortController();
   const retired = new Set<Replies>();
+  /** They hear what comes by any slot: a subscription moves with the lease. */
+  const listeners = new Map<string, ReplyListener>();
   let lease: Lease | undefined;
   let regaining: Promise<void> | undefined;
 
@@ -53,7 +55,15 @@ export async function openLeasedReplies(options: LeasedRepliesOptions): Promise<
       },
     );
   const openAt = (slot: number): Promise<Replies> =>
-    openReplies({ kafka, codec, topic, slot, now, onError: (error) => log('warn', 'replies cannot be read', { error: String(error) }) });
+    openReplies({
+      kafka,
+      codec,
+      topic,
+      slot,
+      now,
+      listeners,
+      onError: (error) => log('warn', 'replies cannot be read', { error: String(error) }),
+    });
   const regain = (): void => {
     regaining ??= (async () => {
       for (let failures = 0; !stop.signal.aborted; failures++) {
@@ -108,6 +118,7 @@ export async function openLeasedReplies(options: LeasedRepliesOptions): Promise<
       clearInterval(retire);
       stop.abort();
       await regaining;
+      failAll(listeners, new SpoolError('UNAVAILABLE', 'the gateway was closed'));
       for (const each of [current, ...retired]) await each.close();
       await lease?.close();
     })());
@@ -124,6 +135,7 @@ export async function openLeasedReplies(options: LeasedRepliesOptions): Promise<
       return lease?.held === true;
     },
     wait: (messageId, deadline, sent) => current.wait(messageId, deadline, sent),
+    listen: (messageId, listener) => current.listen(messageId, listener),
     close,
     [Symbol.asyncDispose]: close,
   };

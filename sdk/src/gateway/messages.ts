@@ -2,6 +2,7 @@ import type { PayloadOf, Reply, SentMeta } from '@spool/schemas';
 import type { CommandTarget, QueryTarget } from '../messages.js';
 import type { Payloads } from '../payloads.js';
 import type { PositionToken } from '../position/token.js';
+import type { SubscribeRequest } from './subscription.js';
 import type { Queries } from '../projection/projection.js';
 
 /** Exactly this one; `none` (or 0): it must not exist; `exists`: it must; `any`: whatever it is. */
@@ -47,6 +48,19 @@ export interface Answer<View = unknown> {
   readonly position: PositionToken;
 }
 
+export interface SubscribeQueryOptions extends AskOptions {
+  /** Ends the subscription: the iteration is over then. */
+  readonly signal?: AbortSignal;
+  /** An instance that serves it and hears nothing of it for so long forgets it; it is renewed by itself. Milliseconds. @default 15000 */
+  readonly leaseMs?: number;
+}
+/** The answers to a query as they change. It begins with the first `next`, and ends with its signal or with `break`. */
+export interface QuerySubscription<View = unknown> extends AsyncIterableIterator<Answer<View>, undefined>, AsyncDisposable {
+  next(): Promise<IteratorResult<Answer<View>, undefined>>;
+  return(): Promise<IteratorReturnResult<undefined>>;
+  [Symbol.asyncIterator](): QuerySubscription<View>;
+}
+
 export interface CommandGateway {
   /**
    * Sends a command to an aggregate or a service of this program's knowledge, typed.
@@ -78,6 +92,18 @@ export interface QueryGateway {
 }
 
 export interface Gateway extends CommandGateway, QueryGateway {
+  /**
+   * The answer to a query, and then the latest whenever it has changed by a commit of the read model. When the instance that serves it goes, another
+   * takes over. The iteration throws what `ask` would, and INDETERMINATE when nobody has answered for two leases.
+   */
+  subscribe<Q extends Queries, K extends keyof Q & string>(
+    projection: QueryTarget<string, Q>,
+    type: K,
+    request: PayloadOf<Q[K]['request']>,
+    options?: SubscribeQueryOptions,
+  ): QuerySubscription<PayloadOf<Q[K]['view']>>;
+  /** Subscribes to a query by its type, as the registry knows it, with plain JSON. @throws SpoolError UNKNOWN_QUERY, INVALID_PAYLOAD */
+  subscribeJson(type: string, request: unknown, options?: SubscribeQueryOptions): QuerySubscription;
   /** Sends any request and waits for its reply; for the parts of the platform. */
   request(message: RequestMessage): Promise<Reply>;
 }
@@ -95,4 +121,6 @@ export interface RequestMessage {
   readonly timeoutMs?: number | undefined;
   readonly meta?: RequestMeta;
   readonly after?: PositionToken | undefined;
+  /** See `SubscribeRequest`. */
+  readonly subscribe?: SubscribeRequest;
 }

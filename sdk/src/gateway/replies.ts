@@ -3,6 +3,12 @@ import { backOffMs, type Kafka, type TopicSpec } from '@spool/streams';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createWaiters } from './waiters.js';
 
+/** Hears every reply to one message, until it is forgotten. */
+export interface ReplyListener {
+  reply(reply: Reply): void;
+  fail(error: SpoolError): void;
+}
+
 /** The replies of one process: one fixed partition of its pool, read by hand, so that no rebalance can lose one. */
 export interface Replies extends AsyncDisposable {
   readonly address: ReplyAddress;
@@ -14,6 +20,8 @@ export interface Replies extends AsyncDisposable {
    * @throws SpoolError INDETERMINATE when the deadline passes first, UNAVAILABLE when this is closed.
    */
   wait(messageId: string, deadline: number, sent?: Promise<unknown>): Promise<Reply>;
+  /** Hears all replies to a message, in order, where `wait` hears the first. @returns forgets the listener */
+  listen(messageId: string, listener: ReplyListener): () => void;
   close(): Promise<void>;
 }
 
@@ -25,6 +33,8 @@ export interface RepliesOptions {
   readonly slot: number;
   readonly now: () => number;
   readonly onError: (error: unknown) => void;
+  /** Those who listen, where several share them; whoever brings them tells them of the end. @default its own */
+  readonly listeners?: Map<string, ReplyListener>;
 }
 
 /** Resolves when the position is known: a reply to anything sent from then on is seen. */
@@ -34,18 +44,26 @@ export async function openReplies(options: RepliesOptions): Promise<Replies> {
   const address: ReplyAddress = { topic: topic.name, partition: options.slot % topic.partitions };
   const decoder = options.codec.decoder(ReplySchema);
   const waiters = createWaiters(options.now);
+  const { listeners = new Map<string, ReplyListener>() } = options;
   const end = (await kafka.admin.offsets(topic.name)).find((at) => at.partition === address.partition);
   const reader = await kafka.reader({ isolation: 'read_uncommitted' });
   reader.assign(address, end?.latest ?? 'earliest');
 
-  const failed = (messageId: string, error: unknown): void => waiters.reject(messageId, toSpoolError(error));
+  const failed = (messageId: string, error: unknown): void => {
+    listeners.get(messageId)?.fail(toSpoolError(error));
+    waiters.reject(messageId, toSpoolError(error));
+  };
+  const give = (messageId: string, reply: Reply): void => {
+    listeners.get(messageId)?.reply(reply);
+    waiters.resolve(messageId, reply);
+  };
   const deliver = (messageId: string, value: Buffer): void => {
-    if (!waiters.has(messageId)) return;
+    if (!waiters.has(messageId) && !listeners.has(messageId)) return;
     try {
       const reply = decoder.decode(value);
-      if (!(reply instanceof Promise)) return waiters.resolve(messageId, reply);
+      if (!(reply instanceof Promise)) return give(messageId, reply);
       reply.then(
-        (decoded) => waiters.resolve(messageId, decoded),
+        (decoded) => give(messageId, decoded),
         (error: unknown) => failed(messageId, error),
       );
     } catch (error) {
@@ -72,7 +90,9 @@ export async function openReplies(options: RepliesOptions): Promise<Replies> {
   const close = (): Promise<void> =>
     (closing ??= (async () => {
       stop.abort();
-      waiters.rejectAll(new SpoolError('UNAVAILABLE', 'the gateway was closed before the reply came'));
+      const closed = new SpoolError('UNAVAILABLE', 'the gateway was closed before the reply came');
+      waiters.rejectAll(closed);
+      if (options.listeners === undefined) failAll(listeners, closed);
       await reader.close();
       await reading;
     })());
@@ -82,7 +102,17 @@ export async function openReplies(options: RepliesOptions): Promise<Replies> {
       return waiters.size;
     },
     wait: (messageId, deadline, sent) => waiters.add(messageId, deadline, sent),
+    listen(messageId, listener) {
+      listeners.set(messageId, listener);
+      return () => void listeners.delete(messageId);
+    },
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+/** Tells all who listen that no reply comes any more. */
+export function failAll(listeners: Map<string, ReplyListener>, error: SpoolError): void {
+  for (const listener of [...listeners.values()]) listener.fail(error);
+  listeners.clear();
 }

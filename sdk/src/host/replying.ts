@@ -8,6 +8,8 @@ export type Answered = Partial<Reply> & Pick<Reply, 'outcome'>;
 export interface ReplySender {
   /** After the commit. A reply that cannot be sent leaves its caller with an indeterminate answer, which a retry resolves. */
   send(meta: ReadMeta, reply: Answered): void;
+  /** As `send`, and resolves when it is sent, or has failed to be. */
+  update(meta: ReadMeta, reply: Answered): Promise<void>;
   /** Makes `record` ready for a topic; undefined when it is. */
   prepare(topic: string): Promise<void> | undefined;
   /** The reply as a record for the transaction of what it tells of, to one who asked with a `replyKey`. */
@@ -29,18 +31,20 @@ export function createReplySender(instance: Instance): ReplySender {
   };
   const encode = (topic: string, { outcome, version = null, events = [], position = '', view = null, problem = null }: Answered): Buffer =>
     ready.get(topic)!.encode({ outcome, version, events, position, view, problem });
+  const update = (meta: ReadMeta, reply: Answered): Promise<void> => {
+    if (meta.replyTo === undefined || meta.id === undefined) return Promise.resolve();
+    const { topic, partition } = meta.replyTo;
+    const key = meta.id;
+    const failed = (error: unknown): void => instance.log('warn', 'a reply was not sent', { topic, partition, error: String(error) });
+    const give = (): Promise<void> =>
+      instance.producer.send({ topic, partition, key, value: encode(topic, reply) }).then(() => undefined, failed);
+    const pending = prepare(topic);
+    return pending === undefined ? give() : pending.then(give, failed);
+  };
   return {
     prepare,
-    send(meta, reply) {
-      if (meta.replyTo === undefined || meta.id === undefined) return;
-      const { topic, partition } = meta.replyTo;
-      const key = meta.id;
-      const failed = (error: unknown): void => instance.log('warn', 'a reply was not sent', { topic, partition, error: String(error) });
-      const give = (): void => void instance.producer.send({ topic, partition, key, value: encode(topic, reply) }).catch(failed);
-      const pending = prepare(topic);
-      if (pending === undefined) give();
-      else pending.then(give, failed);
-    },
+    send: (meta, reply) => void update(meta, reply),
+    update,
     record(meta, reply) {
       const { topic, partition } = meta.replyTo!;
       const headers = messageHeaders({

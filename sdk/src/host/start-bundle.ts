@@ -19,6 +19,7 @@ import { openLeasedReplies } from '../gateway/leased-replies.js';
 import { startInvokers } from '../invoker/host.js';
 import { hostObserver } from '../observer/host.js';
 import { hostProjection } from '../projection/host.js';
+import { openGate, type Gate } from '../projector/gate.js';
 import { hostProjector, type ProjectorHost } from '../projector/host.js';
 import { serviceHost } from '../service/host.js';
 import { priorities } from '../service/priorities.js';
@@ -49,6 +50,8 @@ export interface BundleConfig {
   readonly transactions?: 'instance' | 'partition';
   /** How long an instance may be silent before its aggregates go to others, in milliseconds; brokers refuse less than they are set to. @default 6000 */
   readonly sessionTimeoutMs?: number;
+  /** How long the start waits for projectors with `gate`; what they have built until then stays, for the next start. Milliseconds. @default 1 hour */
+  readonly gateWithinMs?: number;
   /** Which spans are sent. @default 2,500 a second at the most */
   readonly sampling?: Sampling;
 }
@@ -66,6 +69,7 @@ export interface RunningBundle extends AsyncDisposable {
   close(): Promise<void>;
 }
 
+const hour = 60 * 60 * 1000;
 const day = 24 * 60 * 60 * 1000;
 /** How long a bundle waits for a reply slot of its own before it shares one, in milliseconds. */
 const leaseWithinMs = 5000;
@@ -136,8 +140,18 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       await instance.run(host);
     }
     const models = new Map<string, ProjectorHost>();
-    for (const projector of of('projector')) models.set(projector.name, await hostProjector(hosting, projector));
-    for (const projection of of('projection')) await hostProjection(hosting, projection, models.get(projection.reads.name)!.model);
+    const gates = new Map<string, Gate>();
+    for (const projector of of('projector')) {
+      const host = await hostProjector(hosting, projector);
+      models.set(projector.name, host);
+      gates.set(projector.name, openGate(projector.name, host.processor, now));
+    }
+    for (const projection of of('projection')) {
+      const { name } = projection.reads;
+      await hostProjection(hosting, projection, models.get(name)!.model, gates.get(name)!.passable);
+    }
+    instance.onDrain(() => stop.abort());
+    for (const { name, gate } of of('projector')) if (gate) await gates.get(name)!.passed(config.gateWithinMs ?? hour, stop.signal);
     // 4. Its gateway, its announcement, its invokers.
     const onError = (error: unknown): void => log('warn', 'a record of the platform was passed over', { error: String(error) });
     const registry = await openRegistry({ kafka, codec, topics, onError });

@@ -1,20 +1,24 @@
 import { hrtime } from 'node:process';
-import { readMeta, SpoolError, toSpoolError, type Decoder, type Encoder, type Reply } from '@spool/schemas';
+import { readMeta, SpoolError, toSpoolError, type Decoder, type Encoder, type ReadMeta } from '@spool/schemas';
 import { offsetWork, type ConsumedRecord, type ReadonlyTable, type RunningProcessor } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
 import { afterHeader } from '../gateway/gateway.js';
+import { fromSubscribeHeader, subscribeHeader, type SubscribeRequest } from '../gateway/subscription.js';
 import { handled, type Hosting } from '../host/hosting.js';
-import { expired, expiry, problemOf } from '../host/replying.js';
+import { expired, expiry, problemOf, type Answered } from '../host/replying.js';
 import { emitSpan } from '../host/spans.js';
 import { fromToken, toToken } from '../position/token.js';
 import type { ReadModel } from '../projector/host.js';
-import type { Projection } from './projection.js';
+import type { Projection, QueryContext } from './projection.js';
+import { createResultCache, type ResultCache } from './result-cache.js';
+import { openSubscriptions, type Subscriptions } from './subscriptions.js';
 
 /** A query, ready to be answered: by a projection, or by an aggregate that folds. */
 export interface QueryHandler {
   readonly request: Decoder<unknown>;
   readonly view: Encoder<unknown>;
-  readonly answer: (request: never) => unknown;
+  readonly answer: (request: never, context: QueryContext) => unknown;
+  readonly cache?: ResultCache;
 }
 
 export interface QueryHostOptions {
@@ -26,11 +30,17 @@ export interface QueryHostOptions {
   readonly handlers: ReadonlyMap<string, QueryHandler>;
   /** Answers reflect it, and wait for it; absent where answers depend on the request alone. */
   readonly model?: ReadModel;
+  /** Subscriptions that it serves. @default 0 */
+  readonly maxSubscriptions?: number;
+  /** Resolves when there is something to answer from. @throws SpoolError UNAVAILABLE */
+  readonly ready?: (deadline: number) => Promise<void>;
 }
 
 /** Answers the queries on one topic; any instance of the group may answer any of them. */
 export function hostQueries(options: QueryHostOptions): Promise<RunningProcessor> {
-  const { instance } = options.hosting;
+  const { model, maxSubscriptions = 0 } = options;
+  const { instance, replies } = options.hosting;
+  const subscriptions = model === undefined ? undefined : openSubscriptions({ model, replies, limit: maxSubscriptions });
   return instance.run({
     consumer: options.consumer,
     sources: [options.topic],
@@ -42,44 +52,50 @@ export function hostQueries(options: QueryHostOptions): Promise<RunningProcessor
         kafka: instance.kafka,
         task,
         now: instance.now,
-        handle: (record) => answerOne(options, record),
+        handle: (record, stopping) => answerOne(options, subscriptions, record, stopping),
       }),
+    ...(subscriptions === undefined ? {} : { close: () => subscriptions.close() }),
   });
 }
 
-async function answerOne(options: QueryHostOptions, record: ConsumedRecord): Promise<void> {
+async function answerOne(
+  options: QueryHostOptions,
+  subscriptions: Subscriptions | undefined,
+  record: ConsumedRecord,
+  stopping: AbortSignal,
+): Promise<void> {
   const { model, hosting } = options;
   const { instance, replies } = hosting;
   const began = hrtime.bigint();
   const meta = readMeta(record.headers);
   const type = meta.type ?? '';
-  const reply = async (): Promise<Partial<Reply> & Pick<Reply, 'outcome'>> => {
+  const header = record.headers[subscribeHeader]?.toString();
+  let subscription: SubscribeRequest | undefined;
+  /** A subscription that was taken answers by itself. */
+  let taken = false;
+  const reply = async (): Promise<Answered> => {
     const now = instance.now();
+    if (header !== undefined && subscriptions !== undefined) subscription = fromSubscribeHeader(header);
     if (expired(meta, now)) return { outcome: 'expired', problem: expiry(meta, now) };
     const handler = options.handlers.get(type);
     if (handler === undefined || record.value === null) {
       throw new SpoolError('UNKNOWN_QUERY', `${options.component} does not answer ${type}`);
     }
+    await options.ready?.(meta.deadline ?? now);
     const after = record.headers[afterHeader]?.toString();
     if (after !== undefined) await model?.reach(fromToken(after), meta.deadline ?? now);
-    const request = await handler.request.decode(record.value);
-    // The position is taken first: rows may be newer than it says, never older.
-    const position = model === undefined ? '' : toToken(model.positions);
-    const { component, componentKind: kind } = options;
-    const view = await handled(hosting, { component, kind, messageKind: 'query', type, payload: request, meta }, () =>
-      handler.answer(request as never),
-    );
-    if (view === undefined) throw new SpoolError('NOT_FOUND', `${type} found nothing for this request`);
-    return { outcome: 'answered', view: handler.view.encode(view), position };
+    const query: Query = { type, meta, handler, key: record.value, request: await handler.request.decode(record.value) };
+    if (subscriptions !== undefined && subscription !== undefined) {
+      const pending = subscriptions.take(subscription, meta, (signal) => safely(options, type, () => evaluate(options, query, { signal })));
+      taken = true;
+      return pending;
+    }
+    const leftMs = (): number | undefined => (meta.deadline === undefined ? undefined : meta.deadline - instance.now());
+    return evaluate(options, query, contextOf(stopping, leftMs));
   };
-  let errorClass: string | null = null;
-  const answer = await reply().catch((thrown: unknown): Partial<Reply> & Pick<Reply, 'outcome'> => {
-    const error = toSpoolError(thrown);
-    errorClass = error.code;
-    if (error.code === 'INTERNAL') instance.log('error', 'a query failed', { component: options.component, type, error: error.message });
-    return { outcome: error.code === 'EXPIRED' ? 'expired' : 'failed', problem: problemOf(error) };
-  });
-  replies.send(meta, answer);
+  if (header?.endsWith(';0') === true) return subscriptions?.end(fromSubscribeHeader(header).id);
+  const answer = await safely(options, type, reply);
+  if (!taken) replies.send(subscription === undefined ? meta : { ...meta, id: (subscription as SubscribeRequest).id }, answer);
   emitSpan(instance, {
     component: options.component,
     componentKind: options.componentKind,
@@ -90,12 +106,59 @@ async function answerOne(options: QueryHostOptions, record: ConsumedRecord): Pro
     handleUs: Number((hrtime.bigint() - began) / 1000n),
     commitUs: 0,
     outcome: answer.outcome,
-    errorClass: answer.outcome === 'expired' ? 'EXPIRED' : errorClass,
+    errorClass: answer.outcome === 'expired' ? 'EXPIRED' : (answer.problem?.code ?? null),
     replayId: null,
   });
 }
 
-export async function hostProjection(hosting: Hosting, projection: Projection, model: ReadModel): Promise<RunningProcessor> {
+interface Query {
+  readonly type: string;
+  readonly meta: ReadMeta;
+  readonly handler: QueryHandler;
+  /** The request as it came. */
+  readonly key: Buffer;
+  readonly request: unknown;
+}
+
+async function evaluate(options: QueryHostOptions, { type, meta, handler, key, request }: Query, context: QueryContext): Promise<Answered> {
+  const { model, hosting, component, componentKind: kind } = options;
+  // The position is taken first: rows may be newer than it says, never older.
+  const position = model === undefined ? '' : toToken(model.positions);
+  const answer = (): unknown => handler.answer(request as never, context);
+  const view = await handled(hosting, { component, kind, messageKind: 'query', type, payload: request, meta }, () =>
+    handler.cache === undefined ? answer() : handler.cache.answer(key, answer),
+  );
+  if (view === undefined) throw new SpoolError('NOT_FOUND', `${type} found nothing for this request`);
+  return { outcome: 'answered', view: handler.view.encode(view), position };
+}
+
+/** What is thrown is an answer too. */
+const safely = ({ hosting, component }: QueryHostOptions, type: string, answer: () => Promise<Answered>): Promise<Answered> =>
+  answer().catch((thrown: unknown) => {
+    const error = toSpoolError(thrown);
+    if (error.code === 'INTERNAL') hosting.instance.log('error', 'a query failed', { component, type, error: error.message });
+    return { outcome: error.code === 'EXPIRED' ? 'expired' : 'failed', problem: problemOf(error) };
+  });
+
+/** The signal is made when it is asked for, since few ask. */
+function contextOf(stopping: AbortSignal, leftMs: () => number | undefined): QueryContext {
+  let signal: AbortSignal | undefined;
+  return {
+    get signal() {
+      if (signal !== undefined) return signal;
+      const left = leftMs();
+      return (signal = left === undefined ? stopping : AbortSignal.any([stopping, AbortSignal.timeout(Math.max(0, left))]));
+    },
+  };
+}
+
+/** @param ready resolves when the read model is built. @throws SpoolError UNAVAILABLE */
+export async function hostProjection(
+  hosting: Hosting,
+  projection: Projection,
+  model: ReadModel,
+  ready: (deadline: number) => Promise<void>,
+): Promise<RunningProcessor> {
   const { instance, bundle } = hosting;
   const topic = instance.topics.queries(projection.name).name;
   const handlers = new Map<string, QueryHandler>();
@@ -105,11 +168,13 @@ export async function hostProjection(hosting: Hosting, projection: Projection, m
     handlers.set(type, {
       request: instance.codec.decoder(request),
       view: await instance.codec.encoder(topic, view),
-      answer: (asked) => answer(asked, tables as never),
+      answer: (asked, context) => answer(asked, tables as never, context),
+      ...(projection.cache === undefined ? {} : { cache: createResultCache(model, projection.cache) }),
     });
   }
   const consumer = consumerId(bundle.id, projection.name, 1);
-  return hostQueries({ hosting, component: projection.name, componentKind: 'projection', consumer, topic, handlers, model });
+  const { name: component, maxSubscriptions } = projection;
+  return hostQueries({ hosting, component, componentKind: 'projection', consumer, topic, handlers, model, maxSubscriptions, ready });
 }
 
 /** Reads what is committed; what a group under way has staged is not seen. */

@@ -1,6 +1,7 @@
 import type { PayloadOf, RecordSchema } from '@spool/schemas';
 import type { ReadonlyTable } from '@spool/streams';
 import type { Projector, Tables } from '../projector/projector.js';
+import type { CacheOptions } from './result-cache.js';
 import { made } from '../bundle/source.js';
 
 export interface QuerySchemas {
@@ -10,15 +11,26 @@ export interface QuerySchemas {
 export type Queries = Readonly<Record<string, QuerySchemas>>;
 export type ViewsOf<Rows extends Tables> = { readonly [K in keyof Rows]: ReadonlyTable<Rows[K]> };
 
+/** What a handler has besides the request and the tables. */
+export interface QueryContext {
+  /** Fires at the deadline of the query, when a subscription to it ends, and when the instance stops: nobody waits for the answer any more. */
+  readonly signal: AbortSignal;
+}
+
 export interface ProjectionOptions<Rows extends Tables, Q extends Queries> {
   readonly description?: string;
   readonly reads: Projector<string, Rows>;
   readonly queries: Q;
+  /** Answers are kept and served again until the read model changes. @default each query is answered anew */
+  readonly cache?: CacheOptions;
+  /** Subscriptions that one instance serves; more are refused with OVERLOADED. @default 1000 */
+  readonly maxSubscriptions?: number;
   /** One for each query. `undefined` means that there is no such thing: the caller gets 404. */
   readonly answer: {
     readonly [K in keyof Q]: (
       request: PayloadOf<Q[K]['request']>,
       tables: ViewsOf<Rows>,
+      context: QueryContext,
     ) => PayloadOf<Q[K]['view']> | undefined | Promise<PayloadOf<Q[K]['view']> | undefined>;
   };
 }
@@ -29,7 +41,9 @@ export interface Projection<Name extends string = string, Q extends Queries = Qu
   readonly description: string;
   readonly reads: Projector;
   readonly queries: Q;
-  readonly answer: Readonly<Record<string, (request: never, tables: never) => unknown>>;
+  readonly cache: CacheOptions | undefined;
+  readonly maxSubscriptions: number;
+  readonly answer: Readonly<Record<string, (request: never, tables: never, context: QueryContext) => unknown>>;
 }
 
 /** A projection answers queries from the read model of a projector. It sends nothing. */
@@ -43,6 +57,8 @@ export function projection<const Name extends string, Rows extends Tables, Q ext
     description: options.description ?? '',
     reads: options.reads,
     queries: options.queries,
+    cache: options.cache,
+    maxSubscriptions: options.maxSubscriptions ?? 1000,
     answer: options.answer,
   });
 }

@@ -23,6 +23,8 @@ export interface ReadModel {
   readonly positions: ReadonlyMap<string, Offset>;
   /** Resolves when the rows reflect the position. @throws SpoolError EXPIRED at the deadline (milliseconds since the epoch). */
   reach(position: ReadonlyMap<string, Offset>, deadline: number): Promise<void>;
+  /** Called after each commit of the rows. @returns forgets the listener */
+  onCommit(listener: () => void): () => void;
 }
 
 export interface ProjectorHost {
@@ -97,6 +99,10 @@ export async function hostProjector(hosting: Hosting, projector: Projector): Pro
       return store?.checkpoint.positions ?? new Map<string, Offset>();
     },
     reach: (position, deadline) => reach(model, waiting, position, deadline - instance.now()),
+    onCommit(listener) {
+      waiting.add(listener);
+      return () => void waiting.delete(listener);
+    },
   };
   return { model, processor };
 }

@@ -26,6 +26,8 @@ export interface ProjectorOptions<Events extends Payloads, Rows extends Tables> 
   readonly of: Aggregate<string, Payloads, Events>;
   /** A new version is a new read model, built from the first event. @default 1 */
   readonly version?: number;
+  /** The bundle stays `starting`, unannounced and without its invokers, until this read model has reached where the log ended at the start. @default false */
+  readonly gate?: boolean;
   /** The names of the tables; a row type for each. */
   readonly tables: { readonly [K in keyof Rows]: TableOf<Rows[K]> };
   /** The events it cares for. Rows and position commit together: each event counts once. */
@@ -46,6 +48,7 @@ export interface Projector<Name extends string = string, Rows extends Tables = T
   readonly name: Name;
   readonly description: string;
   readonly version: number;
+  readonly gate: boolean;
   readonly of: Aggregate;
   readonly tables: readonly string[];
   readonly handlers: Readonly<Record<string, ((event: never, tables: never, context: EventContext) => void | Promise<void>) | undefined>>;
@@ -62,6 +65,7 @@ export function projector<const Name extends string, Events extends Payloads, Ro
     name,
     description: options.description ?? '',
     version: options.version ?? 1,
+    gate: options.gate ?? false,
     of: options.of,
     tables: Object.keys(options.tables),
     handlers: options.on,

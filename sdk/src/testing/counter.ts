@@ -16,7 +16,7 @@ interface Total {
   readonly events: number;
   readonly sum: number;
 }
-const Totals = projector('Totals', {
+export const Totals = projector('Totals', {
   of: Counter,
   tables: { totals: table<Total>() },
   on: {

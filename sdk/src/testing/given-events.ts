@@ -60,7 +60,9 @@ export const givenEvents = (events: readonly GivenEvent[]): GivenEvents => ({
             throw new Error(`${projection.name} reads ${projection.reads.name}, not ${projector.name}`);
           const tables = Object.fromEntries(projector.tables.map((name) => [name, tableOf(store, name)]));
           const { request: asked, view } = projection.queries[type]!;
-          const found = await projection.answer[type]!(received(asked, request) as never, tables as never);
+          const found = await projection.answer[type]!(received(asked, request) as never, tables as never, {
+            signal: new AbortController().signal,
+          });
           return found === undefined ? undefined : received(view, found);
         };
         return {
