@@ -64,6 +64,7 @@ export function openSubscription<View>(options: SubscriptionOptions<View>): Quer
   };
   const request = (): void => {
     clearTimeout(again);
+    if (over) return;
     const silentMs = performance.now() - heardAt;
     if (last !== undefined && silentMs > 2 * leaseMs) {
       return fail(complaint ?? new SpoolError('INDETERMINATE', `nobody has answered the subscription for ${Math.round(silentMs)} ms`));
@@ -73,6 +74,7 @@ export function openSubscription<View>(options: SubscriptionOptions<View>): Quer
   };
   /** Before the first answer it is the answer; afterwards somebody else may take it over. */
   const complain = (thrown: unknown): void => {
+    if (over) return;
     const error = thrown instanceof SpoolError ? thrown : new SpoolError('INTERNAL', String(thrown), { cause: thrown });
     if (last === undefined || error.entry.retryable !== 'backoff') return fail(error);
     complaint = error;
@@ -110,6 +112,7 @@ export function openSubscription<View>(options: SubscriptionOptions<View>): Quer
         else await new Promise<void>((resolve) => (wake = resolve));
       }
     } finally {
+      over = true;
       clearTimeout(late);
       clearTimeout(again);
       forget();

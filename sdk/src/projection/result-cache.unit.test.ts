@@ -2,6 +2,7 @@ import { record } from '@spool/schemas';
 import { bundle } from '../bundle/bundle.js';
 import { Counter, Totals } from '../testing/counter.js';
 import { startInMemory } from '../testing/start-in-memory.js';
+import { fromToken, reached } from '../position/token.js';
 import { projection } from './projection.js';
 import { createResultCache } from './result-cache.js';
 
@@ -22,10 +23,16 @@ describe('the cache of a projection', () => {
     await using whole = await startInMemory(bundle({ id: 'multiples', version: '1.0.0', components: [Counter, Totals, Multiples] }));
     const ask = async (by: number, after = '') => whole.gateway.ask(Multiples, 'Times', { by }, { after });
     const { position } = await whole.gateway.send(Counter, 'Add', 'a', { n: 2 });
-    for (const by of [2, 3, 2, 3]) expect(await ask(by, position)).toEqual({ view: { sum: 2 * by }, position });
+    for (const by of [2, 3, 2, 3]) {
+      const answer = await ask(by, position);
+      expect(answer.view).toEqual({ sum: 2 * by });
+      expect(reached(fromToken(answer.position), fromToken(position))).toBe(true);
+    }
     expect(asked).toEqual([2, 3]);
     const next = await whole.gateway.send(Counter, 'Add', 'a', { n: 1 });
-    expect(await ask(2, next.position)).toEqual({ view: { sum: 6 }, position: next.position });
+    const answer = await ask(2, next.position);
+    expect(answer.view).toEqual({ sum: 6 });
+    expect(reached(fromToken(answer.position), fromToken(next.position))).toBe(true);
     expect(asked).toEqual([2, 3, 2]);
   });
 

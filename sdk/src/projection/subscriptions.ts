@@ -46,6 +46,7 @@ const atOnce = 50;
 /** Evaluates after commits of the read model, and tells only what has changed: one update at a time to each, and then the latest. */
 export function openSubscriptions({ model, replies, limit }: SubscriptionsOptions): Subscriptions {
   const byId = new Map<string, Subscriber>();
+  let closed = false;
   let round: NodeJS.Timeout | undefined;
   let lastRound = Number.NEGATIVE_INFINITY;
 
@@ -100,6 +101,7 @@ export function openSubscriptions({ model, replies, limit }: SubscriptionsOption
     },
     end,
     take({ id, leaseMs }, meta, evaluate) {
+      if (closed) throw stops();
       const expiry = setTimeout(() => end(id), leaseMs);
       let subscriber = byId.get(id);
       if (subscriber === undefined) {
@@ -116,12 +118,10 @@ export function openSubscriptions({ model, replies, limit }: SubscriptionsOption
       return refresh(subscriber, true);
     },
     async close() {
+      closed = true;
       forget();
       clearTimeout(round);
-      const moved = {
-        outcome: 'failed',
-        problem: problemOf(new SpoolError('UNAVAILABLE', 'the instance that served the subscription stops')),
-      } as const;
+      const moved = { outcome: 'failed', problem: problemOf(stops()) } as const;
       const told = [...byId.values()].map(({ id, meta }) => replies.update({ ...meta, id }, moved));
       for (const id of [...byId.keys()]) end(id);
       await Promise.all(told);
@@ -129,5 +129,6 @@ export function openSubscriptions({ model, replies, limit }: SubscriptionsOption
   };
 }
 
+const stops = (): SpoolError => new SpoolError('UNAVAILABLE', 'the instance that serves the subscription stops');
 const sameAnswer = (a: Answered | undefined, b: Answered): boolean =>
   a?.outcome === 'answered' && b.outcome === 'answered' && a.view != null && b.view != null && a.view.equals(b.view);

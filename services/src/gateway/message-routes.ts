@@ -1,8 +1,8 @@
-import { SpoolError } from '@spool/schemas';
+import { SpoolError, toSpoolError } from '@spool/schemas';
 import type { ExpectedVersion, Gateway, Registry } from '@spool/sdk';
 import { z } from 'zod';
 import type { EventStore } from '../event-store/index.js';
-import { etagOf, route, versionOfIfMatch, type RequestContext, type Route } from '../http/index.js';
+import { etagOf, openEventStream, route, versionOfIfMatch, type RequestContext, type Route } from '../http/index.js';
 import { aggregateId, commandIdOf, messageType, positionToken, preferredWait, version } from './messages.js';
 
 const commandBody = z.strictObject({
@@ -139,7 +139,73 @@ export function messageRoutes(gateway: Gateway, registry: Registry, eventStore: 
         return { status: 200, body: await gateway.askJson(context.params.type, payload, options) };
       },
     }),
+    route({
+      method: 'GET',
+      path: '/api/v1/queries/{type}',
+      summary: 'Subscribe to a query',
+      description:
+        'Server-sent events: the answer, and then the latest whenever it has changed. `problem`: it has ended; the data says why.',
+      role: ['bundle', 'analyst'],
+      stream: true,
+      params: z.object({ type: messageType }),
+      query: z.object({
+        payload: z
+          .string()
+          .max(100_000)
+          .optional()
+          .describe('JSON, as the schema of the query has it; GET /api/v1/registry/payloads shows it. @default {}'),
+        after: positionToken.optional().describe('The first answer reflects at least this position, and waits for it'),
+      }),
+      headers: headers.pick({ 'correlation-id': true }),
+      responses: { 200: { description: '`answer` with the view and the position that it reflects' } },
+      errors: [
+        'MALFORMED_JSON',
+        'UNKNOWN_QUERY',
+        'INVALID_PAYLOAD',
+        'NOT_FOUND',
+        'EXPIRED',
+        'INDETERMINATE',
+        'OVERLOADED',
+        'UNAVAILABLE',
+        'KAFKA_UNAVAILABLE',
+      ],
+      async handler(context) {
+        const { after, payload = '{}' } = context.query;
+        const correlationId = context.headers['correlation-id'];
+        const answers = gateway.subscribeJson(context.params.type, jsonOf(payload), {
+          traceparent: context.traceparent,
+          actor: context.principal.name,
+          signal: context.signal,
+          ...(correlationId === undefined ? {} : { correlationId }),
+          ...(after === undefined ? {} : { after }),
+        });
+        // What is refused becomes a problem document, as long as nothing has been sent.
+        let { done, value } = await answers.next();
+        const events = openEventStream(context);
+        void events.ended.then(() => answers.return());
+        try {
+          while (done !== true && value !== undefined) {
+            if (!events.send({ event: 'answer', id: value.position, data: JSON.stringify(value) })) break;
+            await events.ready();
+            ({ done, value } = await answers.next());
+          }
+        } catch (thrown) {
+          const { code, message } = toSpoolError(thrown);
+          events.send({ event: 'problem', data: JSON.stringify({ code, detail: message }) });
+        }
+        await answers.return();
+        await events.close();
+      },
+    }),
   ];
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new SpoolError('MALFORMED_JSON', `payload: ${String(error)}`);
+  }
 }
 
 interface SharedHeaders {
