@@ -26,6 +26,21 @@ describe('a client', () => {
     expect(client.registry.bundles().map(({ id }) => id)).toEqual(['counting']);
   });
 
+  it('subscribes to queries, typed or as JSON', async () => {
+    await client.send(Counter, 'Add', 'a', { n: 2 });
+    const { position } = await client.send(Counter, 'Add', 'a', { n: 3 });
+    const typed = client.subscribeQuery(Sums, 'Total', {}, { after: position });
+    const plain = client.subscribeJson('Total', {}, { after: position });
+    for (const each of [typed, plain]) expect((await each.next()).value).toMatchObject({ view: { sum: 5 } });
+    await client.send(Counter, 'Add', 'a', { n: 1 });
+    for (const each of [typed, plain]) expect((await each.next()).value).toMatchObject({ view: { sum: 6 } });
+    await typed.return();
+    // One that is left open ends with the client.
+    const left = plain.next().catch((error: unknown) => error);
+    await client.close();
+    expect(await left).toMatchObject({ code: 'UNAVAILABLE' });
+  });
+
   it('hears errors as they are', async () => {
     await client.send(Counter, 'Add', 'a', { n: 1 });
     await expect(client.send(Counter, 'Add', 'a', { n: 1 }, { expectedVersion: 5 })).rejects.toMatchObject({

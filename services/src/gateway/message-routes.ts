@@ -170,7 +170,10 @@ export function messageRoutes(gateway: Gateway, registry: Registry, eventStore: 
         'KAFKA_UNAVAILABLE',
       ],
       async handler(context) {
-        const { after, payload = '{}' } = context.query;
+        const { payload = '{}' } = context.query;
+        // A browser that connects again says what it saw last.
+        const last = context.request.headers['last-event-id'];
+        const after = typeof last === 'string' && last !== '' ? last : context.query.after;
         const correlationId = context.headers['correlation-id'];
         const answers = gateway.subscribeJson(context.params.type, jsonOf(payload), {
           traceparent: context.traceparent,
