@@ -3,7 +3,7 @@ import { readMeta, SpoolError, toSpoolError, type Decoder, type Encoder, type Re
 import { offsetWork, type ConsumedRecord, type ReadonlyTable, type RunningProcessor } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
 import { afterHeader } from '../gateway/gateway.js';
-import { fromSubscribeHeader, subscribeHeader, type SubscribeRequest } from '../gateway/subscription.js';
+import { fromSubscribeHeader, subscribeHeader } from '../gateway/subscription.js';
 import { handled, type Hosting } from '../host/hosting.js';
 import { expired, expiry, problemOf, type Answered } from '../host/replying.js';
 import { emitSpan } from '../host/spans.js';
@@ -70,12 +70,13 @@ async function answerOne(
   const meta = readMeta(record.headers);
   const type = meta.type ?? '';
   const header = record.headers[subscribeHeader]?.toString();
-  let subscription: SubscribeRequest | undefined;
+  let repliesTo = meta;
   /** A subscription that was taken answers by itself. */
   let taken = false;
   const reply = async (): Promise<Answered> => {
     const now = instance.now();
-    if (header !== undefined && subscriptions !== undefined) subscription = fromSubscribeHeader(header);
+    const subscription = header === undefined || subscriptions === undefined ? undefined : fromSubscribeHeader(header);
+    if (subscription !== undefined) repliesTo = { ...meta, id: subscription.id };
     if (expired(meta, now)) return { outcome: 'expired', problem: expiry(meta, now) };
     const handler = options.handlers.get(type);
     if (handler === undefined || record.value === null) {
@@ -95,7 +96,7 @@ async function answerOne(
   };
   if (header?.endsWith(';0') === true) return subscriptions?.end(fromSubscribeHeader(header).id);
   const answer = await safely(options, type, reply);
-  if (!taken) replies.send(subscription === undefined ? meta : { ...meta, id: (subscription as SubscribeRequest).id }, answer);
+  if (!taken) replies.send(repliesTo, answer);
   emitSpan(instance, {
     component: options.component,
     componentKind: options.componentKind,

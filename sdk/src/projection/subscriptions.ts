@@ -73,7 +73,7 @@ export function openSubscriptions({ model, replies, limit }: SubscriptionsOption
     subscriber.busy = true;
     await refresh(subscriber, false);
     subscriber.busy = false;
-    if (subscriber.stale) schedule();
+    if (byId.get(subscriber.id)?.stale === true) schedule();
   };
   const schedule = (): void => {
     round ??= setTimeout(() => void goRound(), Math.max(0, lastRound + everyMs - performance.now()));

@@ -15,7 +15,7 @@ const Meter = aggregate('Meter', {
 const Last = projector('Last', {
   of: Meter,
   tables: { last: table<{ value: number }>() },
-  on: { WasRead: ({ value }, { last }, { aggregateId }) => void last.put(aggregateId, { value }) },
+  on: { WasRead: ({ value }, { last }, { aggregateId }) => last.put(aggregateId, { value }) },
 });
 const Meters = projection('Meters', {
   reads: Last,
