@@ -70,13 +70,12 @@ async function answerOne(
   const meta = readMeta(record.headers);
   const type = meta.type ?? '';
   const header = record.headers[subscribeHeader]?.toString();
-  let repliesTo = meta;
   /** A subscription that was taken answers by itself. */
-  let taken = false;
+  const state = { repliesTo: meta, taken: false };
   const reply = async (): Promise<Answered> => {
     const now = instance.now();
     const subscription = header === undefined || subscriptions === undefined ? undefined : fromSubscribeHeader(header);
-    if (subscription !== undefined) repliesTo = { ...meta, id: subscription.id };
+    if (subscription !== undefined) state.repliesTo = { ...meta, id: subscription.id };
     if (expired(meta, now)) return { outcome: 'expired', problem: expiry(meta, now) };
     const handler = options.handlers.get(type);
     if (handler === undefined || record.value === null) {
@@ -88,7 +87,7 @@ async function answerOne(
     const query: Query = { type, meta, handler, key: record.value, request: await handler.request.decode(record.value) };
     if (subscriptions !== undefined && subscription !== undefined) {
       const pending = subscriptions.take(subscription, meta, (signal) => safely(options, type, () => evaluate(options, query, { signal })));
-      taken = true;
+      state.taken = true;
       return pending;
     }
     const leftMs = (): number | undefined => (meta.deadline === undefined ? undefined : meta.deadline - instance.now());
@@ -96,7 +95,7 @@ async function answerOne(
   };
   if (header?.endsWith(';0') === true) return subscriptions?.end(fromSubscribeHeader(header).id);
   const answer = await safely(options, type, reply);
-  if (!taken) replies.send(repliesTo, answer);
+  if (!state.taken) replies.send(state.repliesTo, answer);
   emitSpan(instance, {
     component: options.component,
     componentKind: options.componentKind,
