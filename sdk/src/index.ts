@@ -79,13 +79,13 @@ export type { MessageOf, Payloads } from './payloads.js';
 export { fromToken, reached, toToken, tokenAfter, type PositionToken } from './position/token.js';
 export {
   projection,
+  type CacheOptions,
   type Projection,
   type ProjectionOptions,
   type Queries,
   type QueryContext,
   type QuerySchemas,
 } from './projection/projection.js';
-export type { CacheOptions } from './projection/result-cache.js';
 export { projector, table, type EventContext, type Projector, type ProjectorOptions, type TableOf } from './projector/projector.js';
 export {
   openRegistry,

@@ -25,8 +25,9 @@ import type {
   RequestMeta,
   SendOptions,
   SubscribeQueryOptions,
+  SubscribeRequest,
 } from './messages.js';
-import { openSubscription, subscribeHeader, toSubscribeHeader, type SubscribeRequest } from './subscription.js';
+import { openSubscription, subscribeHeader, toSubscribeHeader } from './subscription.js';
 import { newTraceparent } from '../host/traces.js';
 import type { Replies } from './replies.js';
 

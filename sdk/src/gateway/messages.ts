@@ -2,7 +2,6 @@ import type { PayloadOf, Reply, SentMeta } from '@spool/schemas';
 import type { CommandTarget, QueryTarget } from '../messages.js';
 import type { Payloads } from '../payloads.js';
 import type { PositionToken } from '../position/token.js';
-import type { SubscribeRequest } from './subscription.js';
 import type { Queries } from '../projection/projection.js';
 
 /** Exactly this one; `none` (or 0): it must not exist; `exists`: it must; `any`: whatever it is. */
@@ -109,6 +108,12 @@ export interface Gateway extends CommandGateway, QueryGateway {
 }
 /** What a request hands on; all else is the gateway's. */
 export type RequestMeta = Pick<SentMeta, 'correlationId' | 'causationId' | 'traceparent' | 'actor' | 'context' | 'expectedVersion'>;
+/** Asks for updates too. */
+export interface SubscribeRequest {
+  readonly id: string;
+  /** How long it lasts unless it is asked again, in milliseconds; 0 ends it. */
+  readonly leaseMs: number;
+}
 export interface RequestMessage {
   readonly topic: string;
   /** Chooses the partition; null: any. */
@@ -121,6 +126,5 @@ export interface RequestMessage {
   readonly timeoutMs?: number | undefined;
   readonly meta?: RequestMeta;
   readonly after?: PositionToken | undefined;
-  /** See `SubscribeRequest`. */
   readonly subscribe?: SubscribeRequest;
 }

@@ -2,16 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { SpoolError, type Reply } from '@spool/schemas';
 import { backOffMs, type Offset } from '@spool/streams';
 import { fromToken, reached } from '../position/token.js';
-import type { Answer, QuerySubscription } from './messages.js';
+import type { Answer, QuerySubscription, SubscribeRequest } from './messages.js';
 import type { Replies } from './replies.js';
 
 /** The header by which a query asks for updates too: who subscribes, and for how long unless it is asked again. Zero ends it. */
 export const subscribeHeader = 'subscribe';
-export interface SubscribeRequest {
-  readonly id: string;
-  /** Milliseconds. */
-  readonly leaseMs: number;
-}
 export const toSubscribeHeader = ({ id, leaseMs }: SubscribeRequest): string => `${id};${leaseMs}`;
 /** @throws SpoolError INVALID_REQUEST */
 export function fromSubscribeHeader(header: string): SubscribeRequest {

@@ -1,7 +1,6 @@
 import type { PayloadOf, RecordSchema } from '@spool/schemas';
 import type { ReadonlyTable } from '@spool/streams';
 import type { Projector, Tables } from '../projector/projector.js';
-import type { CacheOptions } from './result-cache.js';
 import { made } from '../bundle/source.js';
 
 export interface QuerySchemas {
@@ -15,6 +14,13 @@ export type ViewsOf<Rows extends Tables> = { readonly [K in keyof Rows]: Readonl
 export interface QueryContext {
   /** Fires at the deadline of the query, when a subscription to it ends, and when the instance stops: nobody waits for the answer any more. */
   readonly signal: AbortSignal;
+}
+
+export interface CacheOptions {
+  /** Answers kept for each query; the one unused for longest goes first. */
+  readonly maxEntries: number;
+  /** For answers that depend on the time too, in milliseconds. @default as long as the read model does not change */
+  readonly ttlMs?: number;
 }
 
 export interface ProjectionOptions<Rows extends Tables, Q extends Queries> {

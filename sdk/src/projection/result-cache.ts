@@ -1,13 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Offset } from '@spool/streams';
 import type { ReadModel } from '../projector/host.js';
-
-export interface CacheOptions {
-  /** Answers kept for each query; the one unused for longest goes first. */
-  readonly maxEntries: number;
-  /** For answers that depend on the time too, in milliseconds. @default as long as the read model does not change */
-  readonly ttlMs?: number;
-}
+import type { CacheOptions } from './projection.js';
 
 export interface ResultCache {
   /** @param request as it came: what is equal in its bytes has one answer */
