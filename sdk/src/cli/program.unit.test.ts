@@ -47,7 +47,7 @@ describe('spool describe', () => {
     });
     expect(await spool('describe', './testing/counter.js#Counter')).toMatchObject({
       code: 1,
-      err: 'NOT_FOUND: ./testing/counter.js exports no bundle Counter; it exports Counter, Sums, counting\n',
+      err: 'NOT_FOUND: ./testing/counter.js exports no bundle Counter; it exports Counter, Sums, Totals, counting\n',
     });
     expect(await spool('describe')).toMatchObject({ code: 2 });
     expect(await spool('destroy')).toMatchObject({ code: 2 });

@@ -224,7 +224,10 @@ export function addressOf(
   { commandId = randomUUID(), priority = 'normal' }: Pick<SendOptions, 'commandId' | 'priority'>,
 ) {
   if (kind === 'service') return { topic: topics.service(name, priority).name, key: id ?? commandId, commandId };
-  if (id === null) throw new SpoolError('INVALID_REQUEST', `a command to ${name} needs the id of an aggregate`);
+  if (id === null)
+    throw new SpoolError('INVALID_REQUEST', `a command to ${name} needs the id of an aggregate`, {
+      violations: [{ pointer: '/aggregateId', message: 'Expected the id of an aggregate' }],
+    });
   return { topic: topics.commands(name).name, key: id, commandId };
 }
 

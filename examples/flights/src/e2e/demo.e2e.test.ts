@@ -135,13 +135,24 @@ describe('the demo on a machine where everything dies once', () => {
 
   it('has each event once in ClickHouse, and a span for each record that was handled', async () => {
     const events = await eventsInLog(demo);
-    const count = 'SELECT count() AS rows, uniqExact(event_id) AS ids FROM events_index';
+    const count = "SELECT count() AS rows, uniqExact(event_id) AS ids FROM events_index WHERE aggregate_type = 'Flight'";
     const isThere = async (): Promise<boolean> => Number((await select(demo, count))[0]!.rows) >= events.length;
     for (let tries = 0; tries < 120 && !(await isThere()); tries += 1) await sleep(500);
     expect(await select(demo, count)).toEqual([{ rows: events.length, ids: events.length }]);
     expect(
       await select(demo, 'SELECT topic, partition, rows, offsets FROM audit_offsets WHERE rows != offsets OR quarantined > 0'),
     ).toEqual([]);
+  }, 120_000);
+
+  it('has issued vouchers for every long delay, once, and for no other', async () => {
+    const late = `SELECT countIf(event_type = 'FlightArrived' AND JSONExtractInt(payload, 'delayMinutes') >= 180) AS late,
+      countIf(event_type = 'VouchersIssued') AS issued,
+      uniqExactIf(aggregate_id, event_type = 'VouchersIssued') AS flights FROM events_index`;
+    const now = async () => (await select(demo, late))[0]! as Readonly<Record<'late' | 'issued' | 'flights', string | number>>;
+    for (let tries = 0; tries < 120 && Number((await now()).issued) < Number((await now()).late); tries += 1) await sleep(500);
+    const { late: wanted, issued, flights } = await now();
+    expect(Number(wanted)).toBeGreaterThan(50);
+    expect([issued, flights]).toEqual([wanted, wanted]);
   }, 120_000);
 
   it('does what the README shows', async () => {
