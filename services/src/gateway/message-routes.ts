@@ -20,6 +20,11 @@ const commandBody = z.strictObject({
     .describe(
       'Of a command to a service: urgent ones overtake, and leave the others their share. Aggregates decide in the order of arrival',
     ),
+  context: z
+    .string()
+    .regex(/^[a-z][a-z0-9-]{0,62}$/, 'Expected lower-case letters, digits and dashes, such as import')
+    .optional()
+    .describe('Its events carry it, and go to the components that are bound to it; else default'),
 });
 const commandResult = z.object({
   status: z.enum(['applied', 'duplicate']).describe('duplicate: the command id was seen before, and this is its recorded outcome'),
@@ -97,6 +102,7 @@ export function messageRoutes(gateway: Gateway, registry: Registry, eventStore: 
           ...(commandId === undefined ? {} : { commandId }),
           ...(expectedVersion === undefined ? {} : { expectedVersion }),
           ...(priority === undefined ? {} : { priority }),
+          ...(context.body.context === undefined ? {} : { context: context.body.context }),
         };
         if (/(^|[,;\s])respond-async($|[,;\s])/.test(context.headers.prefer ?? '')) {
           const taken = await gateway.postJson(type, id, payload, options);

@@ -1,5 +1,5 @@
 import { request, type IncomingMessage } from 'node:http';
-import { aggregate, bundle, projection, projector, record, table } from '@spool/sdk';
+import { aggregate, bundle, observer, projection, projector, record, table } from '@spool/sdk';
 import { startInMemory, type BundleInMemory } from '@spool/sdk/testing';
 import type { EventStore } from '../event-store/index.js';
 import { startTestServer, type TestServer } from '../http/testing.js';
@@ -23,10 +23,13 @@ const Meters = projection('Meters', {
   answer: { Value: ({ id }, { last }) => last.get(id) },
 });
 
+const imported: number[] = [];
+const Imports = observer('Imports', { of: Meter, contexts: ['import'], on: { WasRead: ({ value }) => void imported.push(value) } });
+
 let whole: BundleInMemory;
 let server: TestServer;
 beforeEach(async () => {
-  whole = await startInMemory(bundle({ id: 'meters', version: '1.0.0', components: [Meter, Last, Meters] }));
+  whole = await startInMemory(bundle({ id: 'meters', version: '1.0.0', components: [Meter, Last, Meters, Imports] }));
   const { gateway, registry } = whole.running;
   server = await startTestServer({ routes: messageRoutes(gateway, registry, {} as EventStore) });
 });
@@ -36,6 +39,29 @@ afterEach(async () => {
 });
 const read = (value: number) => whole.gateway.send(Meter, 'Read', 'm', { value });
 const path = (payload: string): string => `/api/v1/queries/Value?payload=${encodeURIComponent(payload)}`;
+
+describe('a command over HTTP', () => {
+  const send = (body: object) => server.send({ method: 'POST', path: '/api/v1/commands/Read', body });
+
+  it('goes into the context that it names, and reaches who is bound to it', async () => {
+    imported.length = 0;
+    expect((await send({ aggregateId: 'm', payload: { value: 1 } })).status).toBe(200);
+    expect((await send({ aggregateId: 'm', payload: { value: 2 }, context: 'import', expectedVersion: 'exists' })).status).toBe(200);
+    await whole.until(() => imported.length > 0);
+    expect(imported).toEqual([2]);
+  });
+
+  it.each([
+    [{ payload: { value: 1 } }, 400, 'INVALID_REQUEST', '/aggregateId'],
+    [{ aggregateId: 'm', payload: { value: 1 }, context: 'Not one' }, 400, 'INVALID_REQUEST', '/context'],
+    [{ aggregateId: 'm', payload: { value: 1 }, expectedVersion: 'some' }, 400, 'INVALID_REQUEST', '/expectedVersion'],
+    [{ aggregateId: 'm', payload: { value: 1 }, expectedVersion: 'exists' }, 409, 'VERSION_CONFLICT', undefined],
+  ])('refuses %j with a problem document', async (body, status, code, pointer) => {
+    const answer = await send(body);
+    expect([answer.status, answer.problem().code]).toEqual([status, code]);
+    if (pointer !== undefined) expect(JSON.stringify(answer.problem())).toContain(`"pointer":"${pointer}"`);
+  });
+});
 
 describe('a query over server-sent events', () => {
   it('gives the answer and what it becomes, and ends when the client goes', async () => {
