@@ -100,15 +100,20 @@ describe('lanes on a real broker', () => {
     await first.caughtUp();
     await first.close();
     expect(await committed()).toBe(ends!.latest);
-    expect(handled.toSorted((a, b) => Number(a - b))).toEqual(expected);
-    expect(handled).not.toEqual(expected);
+    // The log is compacted all the while: what has gone since it was looked at may have been handled or not.
+    const left = (await readAll(topic)).map(({ offset }) => offset);
+    expect(new Set(handled).size).toBe(handled.length);
+    expect(expected).toEqual(expect.arrayContaining(handled));
+    expect(handled).toEqual(expect.arrayContaining(left));
+    expect(handled).not.toEqual(handled.toSorted((a, b) => Number(a - b)));
 
     // 4. a restart at a quiet point
+    const before = handled.length;
     const second = await start();
     await second.caughtUp();
     await producer.send(record(1, 'new'));
     await second.caughtUp();
     await second.close();
-    expect(handled).toHaveLength(expected.length + 1);
+    expect(handled).toHaveLength(before + 1);
   }, 150_000);
 });
