@@ -8,7 +8,6 @@ import {
   type Decoder,
   type Encoder,
   type ReadMeta,
-  type ReplyAddress,
 } from '@spool/schemas';
 import {
   checkpointCodec,
@@ -28,7 +27,7 @@ import {
   type TaskContext,
 } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
-import { expired, expiry, problemOf, type Answered } from '../host/replying.js';
+import { expired, expiry, isDurable, problemOf, type Answered } from '../host/replying.js';
 import { emitSpan } from '../host/spans.js';
 import { tokenAfter, toToken } from '../position/token.js';
 import { handled, type Hosting } from '../host/hosting.js';
@@ -326,9 +325,6 @@ interface Command {
   readonly began: number;
 }
 type Decision = ReturnType<Aggregate['decide']>;
-
-const isDurable = (meta: ReadMeta): meta is ReadMeta & { readonly replyTo: ReplyAddress; readonly replyKey: string } =>
-  meta.replyKey !== undefined && meta.replyTo !== undefined;
 
 /** Tells a group by its last record. One that was parked is decided with the offset that it had, in a group of another time. */
 function sequenceOf({ headers, offset }: ConsumedRecord): string {

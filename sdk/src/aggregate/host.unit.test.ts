@@ -20,6 +20,7 @@ import { startBundle, type RunningBundle } from '../host/start-bundle.js';
 import type { Interceptor } from '../interceptor/interceptor.js';
 import { aggregate, reject } from './aggregate.js';
 import { takeSnapshot } from './host.js';
+import { readTopic } from '../testing/read-topic.js';
 
 const Account = aggregate('Account', {
   commands: {
@@ -97,19 +98,7 @@ async function start(instance = 'bank-0', outcomeRetentionMs = 60_000, intercept
 const stop = async (): Promise<void> => {
   await open.pop()!.close();
 };
-async function log(topic: string): Promise<ConsumedRecord[]> {
-  const [end] = await kafka.admin.offsets(topic);
-  await using reader = await kafka.reader();
-  reader.assign({ topic, partition: 0 }, 'earliest');
-  const records: ConsumedRecord[] = [];
-  for (let next = 0n; next < end!.latest;) {
-    for (const slice of await reader.fetch()) {
-      records.push(...slice.records);
-      next = slice.nextOffset;
-    }
-  }
-  return records;
-}
+const log = (topic: string): Promise<readonly ConsumedRecord[]> => readTopic(kafka, topic);
 const versions = async (): Promise<string[]> =>
   (await log(topics.events('Account').name)).map(({ key, headers }) => `${key}@${headers[headerNames.aggregateVersion]}`);
 const code = async (pending: Promise<CommandResult>): Promise<string> =>

@@ -1,4 +1,13 @@
-import { messageHeaders, ReplySchema, SpoolError, toSpoolError, type Encoder, type ReadMeta, type Reply } from '@spool/schemas';
+import {
+  messageHeaders,
+  ReplySchema,
+  SpoolError,
+  toSpoolError,
+  type Encoder,
+  type ReadMeta,
+  type Reply,
+  type ReplyAddress,
+} from '@spool/schemas';
 import type { Instance, ProducerRecord } from '@spool/streams';
 
 /** What a host says to a request; the rest is blank. */
@@ -62,6 +71,10 @@ export function createReplySender(instance: Instance): ReplySender {
     },
   };
 }
+
+/** Whether the reply is to stand in the transaction of what it tells of. */
+export const isDurable = (meta: ReadMeta): meta is ReadMeta & { readonly replyTo: ReplyAddress; readonly replyKey: string } =>
+  meta.replyKey !== undefined && meta.replyTo !== undefined;
 
 export function problemOf(thrown: unknown): Reply['problem'] {
   const error = toSpoolError(thrown);

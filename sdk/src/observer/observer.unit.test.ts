@@ -12,6 +12,7 @@ import { projection } from '../projection/projection.js';
 import { projector, table } from '../projector/projector.js';
 import { service } from '../service/service.js';
 import { observer, type ObserverContext } from './observer.js';
+import { readTopic } from '../testing/read-topic.js';
 
 const Flight = aggregate('Flight', {
   commands: { Land: record('air.Land', { delay: 'int' }) },
@@ -82,20 +83,8 @@ async function until(condition: () => boolean | Promise<boolean>): Promise<void>
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
-async function log(topic: string): Promise<ConsumedRecord[]> {
-  const [end] = await kafka.admin.offsets(topic);
-  await using reader = await kafka.reader();
-  reader.assign({ topic, partition: 0 }, 'earliest');
-  const records: ConsumedRecord[] = [];
-  for (let next = 0n; next < end!.latest;) {
-    for (const slice of await reader.fetch()) {
-      records.push(...slice.records);
-      next = slice.nextOffset;
-    }
-  }
-  return records;
-}
-const mails = async (): Promise<ConsumedRecord[]> => log(topics.events('Mail').name);
+const log = (topic: string): Promise<readonly ConsumedRecord[]> => readTopic(kafka, topic);
+const mails = async (): Promise<readonly ConsumedRecord[]> => log(topics.events('Mail').name);
 const header = ({ headers }: ConsumedRecord, name: keyof typeof headerNames): string | undefined => headers[headerNames[name]]?.toString();
 
 describe('an observer', () => {

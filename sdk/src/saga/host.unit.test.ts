@@ -13,6 +13,7 @@ import { only } from '../messages.js';
 import { service } from '../service/service.js';
 import { refoldSaga } from './refold.js';
 import { saga } from './saga.js';
+import { readTopic } from '../testing/read-topic.js';
 
 const Room = aggregate('Room', {
   commands: { Book: record('hotel.Book', { trip: 'string' }), Free: record('hotel.Free', { trip: 'string' }) },
@@ -119,19 +120,7 @@ const stop = async (): Promise<void> => {
   await running?.close();
   running = undefined;
 };
-async function log(topic: string): Promise<ConsumedRecord[]> {
-  const [end] = await kafka.admin.offsets(topic);
-  await using reader = await kafka.reader();
-  reader.assign({ topic, partition: 0 }, 'earliest');
-  const records: ConsumedRecord[] = [];
-  for (let next = 0n; next < end!.latest;) {
-    for (const slice of await reader.fetch()) {
-      records.push(...slice.records);
-      next = slice.nextOffset;
-    }
-  }
-  return records;
-}
+const log = (topic: string): Promise<readonly ConsumedRecord[]> => readTopic(kafka, topic);
 const steps = async (id?: string): Promise<SagaStep[]> => {
   const decoder = codec.decoder(SagaStepSchema);
   const all: SagaStep[] = [];

@@ -1,7 +1,7 @@
 import type { PayloadOf } from '@spool/schemas';
 import type { ContextOptions } from '../context/context.js';
 import type { ExpectedVersion, Priority } from '../gateway/messages.js';
-import type { CommandTarget, EventSource, TargetNamed } from '../messages.js';
+import type { CommandTarget, EventOf, EventSource, EventTypesOf, TargetNamed } from '../messages.js';
 import type { EventContext } from '../projector/projector.js';
 import { made } from '../bundle/source.js';
 
@@ -81,12 +81,6 @@ export interface SagaReaction<State, Event, Context> {
   readonly react: (state: State, event: Event, saga: Context, context: EventContext) => Next<State>;
 }
 
-type EventTypes<Source extends EventSource> = Source extends unknown ? keyof Source['events'] & string : never;
-type EventNamed<Source extends EventSource, K> = Source extends unknown
-  ? K extends keyof Source['events']
-    ? PayloadOf<Source['events'][K]>
-    : never
-  : never;
 type CommandTypes<Target extends CommandTarget> = Target extends unknown ? keyof Target['commands'] & string : never;
 
 export interface SagaOptions<
@@ -106,9 +100,9 @@ export interface SagaOptions<
   readonly initial: () => State;
   /** The events that it reacts to. */
   readonly on: {
-    readonly [K in EventTypes<Sources[number]>]?: SagaReaction<
+    readonly [K in EventTypesOf<Sources[number]>]?: SagaReaction<
       NoInfer<State>,
-      EventNamed<Sources[number], K>,
+      EventOf<Sources[number], K>,
       SagaContext<Targets[number], NoInfer<Timers>>
     >;
   };

@@ -13,6 +13,7 @@ import { bundle } from '../bundle/bundle.js';
 import type { CommandResult } from '../gateway/messages.js';
 import { startBundle, type RunningBundle } from '../host/start-bundle.js';
 import { vouchers } from '../testing/vouchers.js';
+import { readTopic } from '../testing/read-topic.js';
 
 let kafka: Kafka;
 let topics: TopicCatalogue;
@@ -30,19 +31,6 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-async function everything(topic: string): Promise<ConsumedRecord[]> {
-  const left = new Map((await kafka.admin.offsets(topic)).filter(({ latest }) => latest > 0n).map((at) => [at.partition, at.latest]));
-  await using reader = await kafka.reader();
-  for (const partition of left.keys()) reader.assign({ topic, partition }, 'earliest');
-  const records: ConsumedRecord[] = [];
-  while (left.size > 0) {
-    for (const slice of await reader.fetch()) {
-      records.push(...slice.records);
-      if (slice.nextOffset >= (left.get(slice.partition) ?? 0n)) left.delete(slice.partition);
-    }
-  }
-  return records;
-}
 async function until(condition: () => boolean): Promise<void> {
   const deadline = Date.now() + 60_000;
   while (!condition()) {
@@ -113,7 +101,7 @@ describe('a service on a real broker', () => {
     expect(new Set(results.map(({ status }) => status)).size).toBeGreaterThan(0);
 
     // 3. One event each, with versions that count up for each lock.
-    const events = await everything(topics.events('Vouchers').name);
+    const events = await readTopic(kafka, topics.events('Vouchers').name);
     const header = ({ headers }: ConsumedRecord, name: 'commandId' | 'aggregateVersion') => headers[headerNames[name]]!.toString();
     expect(events.map((event) => header(event, 'commandId')).sort()).toEqual(ids.map((n) => `c${n}`).sort());
     const versions = new Map<string, number[]>();

@@ -23,7 +23,7 @@ import { consumerId } from '../bundle/descriptor.js';
 import { defaultContext } from '../context/context.js';
 import { headersOfEvent } from '../event/headers.js';
 import { handled, type Hosting } from '../host/hosting.js';
-import { expired, expiry, problemOf, type Answered } from '../host/replying.js';
+import { expired, expiry, isDurable, problemOf, type Answered } from '../host/replying.js';
 import { emitSpan } from '../host/spans.js';
 import { asExpected, recorded } from '../outcomes/answers.js';
 import { outcomePrefix, outcomesReader, trackOutcomes } from '../outcomes/outcomes.js';
@@ -122,7 +122,7 @@ async function openTask(hosting: Hosting, service: Service, task: TaskRequest, w
     });
   };
   const promise = ({ meta }: Command, reply: Answered, tx: TaskContext): void => {
-    if (meta.replyKey !== undefined && meta.replyTo !== undefined) tx.emit(replies.record(meta, reply));
+    if (isDurable(meta)) tx.emit(replies.record(meta, reply));
   };
   const answer = (command: Command, reply: Answered, errorClass: string | null): Effect => {
     const handleUs = microsSince(command.began);
@@ -144,7 +144,7 @@ async function openTask(hosting: Hosting, service: Service, task: TaskRequest, w
   const act = async (record: ConsumedRecord, ending: AbortSignal): Promise<Effect> => {
     const command = read(record);
     const { meta, commandId, type, key } = command;
-    if (meta.replyKey !== undefined && meta.replyTo !== undefined) await replies.prepare(meta.replyTo.topic);
+    if (isDurable(meta)) await replies.prepare(meta.replyTo.topic);
     const repeated = outcomes.stored(commandId);
     if (repeated !== undefined) return repeat(command, repeated);
     if (expired(meta, now())) {

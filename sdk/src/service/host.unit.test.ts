@@ -19,6 +19,7 @@ import type { CommandResult, Priority } from '../gateway/messages.js';
 import { startBundle, type RunningBundle } from '../host/start-bundle.js';
 import { fromToken } from '../position/token.js';
 import { service, type ServiceContext } from './service.js';
+import { readTopic } from '../testing/read-topic.js';
 
 type Call = Pick<ServiceContext, 'idempotencyKey' | 'lockId' | 'signal'> & { readonly what: string; end(error?: Error): void };
 /** The outside world: it notes every call, and may hold one until the test ends it. */
@@ -105,19 +106,7 @@ async function until(condition: () => boolean | Promise<boolean>): Promise<void>
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
-async function log(topic: string): Promise<ConsumedRecord[]> {
-  const [end] = await kafka.admin.offsets(topic);
-  await using reader = await kafka.reader();
-  reader.assign({ topic, partition: 0 }, 'earliest');
-  const records: ConsumedRecord[] = [];
-  for (let next = 0n; next < end!.latest;) {
-    for (const slice of await reader.fetch()) {
-      records.push(...slice.records);
-      next = slice.nextOffset;
-    }
-  }
-  return records;
-}
+const log = (topic: string): Promise<readonly ConsumedRecord[]> => readTopic(kafka, topic);
 const events = async (): Promise<string[]> =>
   (await log(topics.events('Vouchers').name)).map(
     ({ key, headers }) => `${headers[headerNames.id]} ${key}@${headers[headerNames.aggregateVersion]}`,

@@ -3,13 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BundleRowSchema, createCodec, createMemoryRegistry, type Codec } from '@spool/schemas';
-import { createMemoryCluster, topicCatalogue, type ConsumedRecord, type Kafka, type Log } from '@spool/streams';
+import { createMemoryCluster, topicCatalogue, type Kafka, type Log } from '@spool/streams';
 import { eventReader } from '../event/reader.js';
 import type { Bundle } from '../bundle/bundle.js';
 import { describe } from '../bundle/describe.js';
 import type { Gateway } from '../gateway/messages.js';
 import { startBundle, type RunningBundle } from '../host/start-bundle.js';
 import { fromToken, reached, type PositionToken } from '../position/token.js';
+import { readTopic } from './read-topic.js';
 
 export interface InMemoryOptions {
   /** Where its clock starts, in milliseconds since the epoch. It stands still until it is advanced. @default the time of the call */
@@ -83,7 +84,7 @@ export async function startInMemory(
       for (const source of sources) {
         if (Object.keys(source.events).length === 0) continue;
         const read = eventReader(source, codec);
-        for (const record of await everything(kafka, topics.events(source.name).name)) {
+        for (const record of await readTopic(kafka, topics.events(source.name).name)) {
           const event = await read(record);
           if (event === undefined) continue;
           const { type, data, aggregateId, version, at } = event;
@@ -128,19 +129,3 @@ const hasReached = ({ instance }: RunningBundle, position: PositionToken): boole
     .every(({ partitions }) =>
       reached(new Map(partitions.map(({ topic, partition, position: at }) => [`${topic}-${partition}`, at])), fromToken(position)),
     );
-
-async function everything(kafka: Kafka, topic: string): Promise<readonly ConsumedRecord[]> {
-  const left = new Map(
-    (await kafka.admin.offsets(topic)).filter(({ latest }) => latest > 0n).map(({ partition, latest }) => [partition, latest]),
-  );
-  await using reader = await kafka.reader();
-  for (const partition of left.keys()) reader.assign({ topic, partition }, 'earliest');
-  const records: ConsumedRecord[] = [];
-  while (left.size > 0) {
-    for (const slice of await reader.fetch()) {
-      records.push(...slice.records);
-      if (slice.nextOffset >= (left.get(slice.partition) ?? 0n)) left.delete(slice.partition);
-    }
-  }
-  return records;
-}

@@ -39,6 +39,17 @@ const queryBody = z.strictObject({
   after: positionToken.optional().describe('The answer reflects at least this position, and waits for it'),
 });
 
+const queryErrors = [
+  'UNKNOWN_QUERY',
+  'INVALID_PAYLOAD',
+  'NOT_FOUND',
+  'EXPIRED',
+  'INDETERMINATE',
+  'OVERLOADED',
+  'UNAVAILABLE',
+  'KAFKA_UNAVAILABLE',
+] as const;
+
 const headers = z.object({
   'idempotency-key': z.string().optional().describe('The command id: the same one is applied at most once'),
   'if-match': z.string().optional().describe('The expected version as an entity tag, such as "3"'),
@@ -129,16 +140,7 @@ export function messageRoutes(gateway: Gateway, registry: Registry, eventStore: 
           schema: z.object({ view: z.unknown(), position: positionToken }),
         },
       },
-      errors: [
-        'UNKNOWN_QUERY',
-        'INVALID_PAYLOAD',
-        'NOT_FOUND',
-        'EXPIRED',
-        'INDETERMINATE',
-        'OVERLOADED',
-        'UNAVAILABLE',
-        'KAFKA_UNAVAILABLE',
-      ],
+      errors: [...queryErrors],
       async handler(context) {
         const { payload, after } = context.body;
         const options = { ...shared(context), ...(after === undefined ? {} : { after }) };
@@ -164,17 +166,7 @@ export function messageRoutes(gateway: Gateway, registry: Registry, eventStore: 
       }),
       headers: headers.pick({ 'correlation-id': true }),
       responses: { 200: { description: '`answer` with the view and the position that it reflects' } },
-      errors: [
-        'MALFORMED_JSON',
-        'UNKNOWN_QUERY',
-        'INVALID_PAYLOAD',
-        'NOT_FOUND',
-        'EXPIRED',
-        'INDETERMINATE',
-        'OVERLOADED',
-        'UNAVAILABLE',
-        'KAFKA_UNAVAILABLE',
-      ],
+      errors: ['MALFORMED_JSON', ...queryErrors],
       async handler(context) {
         const { payload = '{}' } = context.query;
         // A browser that connects again says what it saw last.
