@@ -9,6 +9,8 @@ import { contenders as commandContenders } from './commands/contenders/contender
 import { benchEngine } from './engine/bench.js';
 import { benchEventStore } from './event-store/bench.js';
 import { contenders } from './engine/start.js';
+import { benchReplay } from './replay/bench.js';
+import { contenders as replayContenders } from './replay/contenders/contender.js';
 import { report, toText, type Table } from './report.js';
 
 const suites: Readonly<
@@ -29,6 +31,15 @@ const suites: Readonly<
       brokers,
       ...(quick ? { sizes: [1e4, 1e5], reads: 200, rounds: 1 } : { sizes: [1e4, 1e5, 1e6, 1e7], reads: 2000, rounds: 3 }),
       lengths: [10, 1000, 10_000],
+      progress,
+    }),
+  replay: (brokers, quick, progress) =>
+    benchReplay({
+      brokers,
+      ...(quick
+        ? { records: 60_000, partitions: [4], growth: [], rounds: 1 }
+        : { records: 1e6, partitions: [1, 4], growth: [3e6, 12e6], rounds: 3 }),
+      ...(values.only === undefined ? {} : { only: replayContenders.filter((name) => values.only?.split(',').includes(name)) }),
       progress,
     }),
   engine: (brokers, quick, progress) =>

@@ -9,7 +9,8 @@ export const contenders = ['kafkajs', 'kafka-streams', 'kafka-streams-cached', '
 export type ContenderName = (typeof contenders)[number];
 
 const nodeContender = fileURLToPath(new URL('contenders/main.js', import.meta.url));
-const javaProject = fileURLToPath(new URL('../../peers/kafka-streams/', import.meta.url));
+/** The sources of the Java peers. */
+export const javaProject = fileURLToPath(new URL('../../peers/kafka-streams/', import.meta.url));
 
 /** A child that is not started again: its death ends the run. */
 export const once = { maxQuickDeaths: 1, quickMs: Number.POSITIVE_INFINITY };
