@@ -86,7 +86,16 @@ export {
   type QueryContext,
   type QuerySchemas,
 } from './projection/projection.js';
-export { projector, table, type EventContext, type Projector, type ProjectorOptions, type TableOf } from './projector/projector.js';
+export {
+  projector,
+  table,
+  type EventContext,
+  type ProjectedEvent,
+  type Projector,
+  type ProjectorContext,
+  type ProjectorOptions,
+  type TableOf,
+} from './projector/projector.js';
 export {
   openRegistry,
   type Registry,

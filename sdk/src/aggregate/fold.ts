@@ -20,14 +20,9 @@ export async function hostFold(hosting: Hosting, aggregate: Aggregate): Promise<
     view: await instance.codec.encoder(topic, FoldReplySchema),
     answer: (request: FoldRequest) => foldEvents(instance, aggregate, request),
   };
-  return hostQueries({
-    hosting,
-    component: aggregate.name,
-    componentKind: 'aggregate',
-    consumer: consumerId(bundle.id, `${aggregate.name}-queries`, 1),
-    topic,
-    handlers: new Map([[foldQuery, fold]]),
-  });
+  const consumer = consumerId(bundle.id, `${aggregate.name}-queries`, 1);
+  const handlers = new Map([[foldQuery, fold]]);
+  return hostQueries({ hosting, component: aggregate.name, componentKind: 'aggregate', consumer, topic }, new Map([['all', { handlers }]]));
 }
 
 async function foldEvents({ codec }: Instance, aggregate: Aggregate, request: FoldRequest): Promise<FoldReply> {

@@ -28,7 +28,7 @@ import {
 } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
 import { expired, expiry, isDurable, problemOf, type Answered } from '../host/replying.js';
-import { emitSpan } from '../host/spans.js';
+import { emitSpan, microsSince } from '../host/spans.js';
 import { tokenAfter, toToken } from '../position/token.js';
 import { handled, type Hosting } from '../host/hosting.js';
 import { reject, Rejection, type Aggregate } from './aggregate.js';
@@ -332,8 +332,6 @@ function sequenceOf({ headers, offset }: ConsumedRecord): string {
   return letter === undefined ? offset.toString() : `d${letter.toString()}`;
 }
 
-const microsSince = (began: number): number => Math.round((performance.now() - began) * 1000);
-
 function restoreSources(
   instance: Instance,
   aggregate: Aggregate,
@@ -342,7 +340,7 @@ function restoreSources(
 ): readonly RestoreSource[] {
   const readOutcomes = outcomesReader(instance.codec);
   const readSnapshot = snapshotReader(aggregate, instance.codec);
-  const readEvent = eventReader(aggregate, instance.codec);
+  const readEvent = eventReader(aggregate, instance.codec, instance.topics);
   return [
     {
       partition: changelog,

@@ -4,6 +4,7 @@ import { priorities } from '../service/priorities.js';
 import type { Invoker } from '../invoker/invoker.js';
 import type { Observer } from '../observer/observer.js';
 import { boundContexts } from '../context/context.js';
+import type { EventSource } from '../messages.js';
 import type { Bundle, Component } from './bundle.js';
 import { sourceOf } from './source.js';
 import { bundleDescriptor, consumerId, type BundleDescriptor, type ComponentDescriptor, type PayloadDescriptor } from './descriptor.js';
@@ -88,9 +89,10 @@ function describeComponent(bundle: Bundle, component: Component, topics: TopicCa
       return {
         component: {
           ...base,
-          handles: Object.keys(component.handlers),
-          consumer: consumerId(bundle.id, componentName, component.version),
-          sources: [topics.events(component.of.name).name],
+          handles: component.onBatch === undefined ? Object.keys(component.handlers) : eventsOf(component.of),
+          sends: sentBy({ sends: [], asks: component.asks }),
+          consumer: consumerId(bundle.id, componentName, component.version, boundContexts(component.contexts)[0]),
+          sources: component.of.map(({ name }) => topics.events(name).name),
           replayable: true,
         },
         payloads: [],
@@ -149,6 +151,7 @@ function placeOf({ repository }: Bundle, component: Component): Pick<ComponentDe
 const sentBy = ({ sends, asks }: Pick<Observer, 'sends' | 'asks'>): string[] => [
   ...new Set([...sends.flatMap(({ commands }) => Object.keys(commands)), ...asks.flatMap(({ queries }) => Object.keys(queries))]),
 ];
+const eventsOf = (sources: readonly EventSource[]): string[] => [...new Set(sources.flatMap(({ events }) => Object.keys(events)))];
 const ticks = (bundle: Bundle, { way, name }: Invoker, topics: TopicCatalogue): Pick<ComponentDescriptor, 'consumer' | 'sources'> =>
   way === 'cron' ? { consumer: consumerId(bundle.id, name, 1), sources: [topics.cron(name).name] } : {};
 

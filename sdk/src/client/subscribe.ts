@@ -72,7 +72,7 @@ export async function subscribe(
   const { kafka, codec, topics, log } = parts;
   const { contexts, types } = options;
   const topic = topics.events(typeof source === 'string' ? source : source.name).name;
-  const read = typeof source === 'string' ? jsonReader(codec) : eventReader(source, codec);
+  const read = typeof source === 'string' ? jsonReader(codec) : eventReader(source, codec, topics);
   const bound = boundContexts(contexts);
 
   // 1. Where each partition starts, so that the position is whole before the first event.

@@ -28,7 +28,7 @@ const Turns = projector('Turns', {
   tables: { turns: table<number>() },
   on: {
     Turned: (event, { turns }, context) => {
-      told.projector.push({ event, ...context });
+      told.projector.push({ event, ...context, queries: undefined });
       turns.put('all', (turns.get('all') ?? 0) + 1);
     },
   },

@@ -44,7 +44,7 @@ export function declaredCommands<Targets extends CommandTarget>(
 
 /** The queries that a component has declared, by a gateway. */
 export function declaredQueries<Targets extends QueryTarget>(
-  gateway: QueryGateway,
+  gateway: Pick<QueryGateway, 'ask'>,
   component: string,
   targets: readonly Targets[],
   complete: (asked: AskOptions) => AskOptions,

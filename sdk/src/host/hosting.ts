@@ -1,5 +1,7 @@
+import type { ReadMeta } from '@spool/schemas';
 import type { Instance } from '@spool/streams';
 import type { Bundle } from '../bundle/bundle.js';
+import type { AskOptions } from '../gateway/messages.js';
 import { intercept, type Intercepted } from '../interceptor/interceptor.js';
 import type { ReplySender } from './replying.js';
 
@@ -19,3 +21,18 @@ export interface Hosting {
 /** Runs a handler within the interceptors of the bundle. */
 export const handled = <T>({ bundle }: Hosting, message: Omit<Intercepted, 'bundle'>, work: () => T | Promise<T>): T | Promise<T> =>
   intercept(bundle.interceptors, () => ({ ...message, bundle: bundle.id }), message.kind, work);
+
+/** What goes on from a message to what it causes. */
+export const passedOn = ({ correlationId, traceparent, actor, context }: ReadMeta) => ({
+  ...(correlationId === undefined ? {} : { correlationId }),
+  ...(traceparent === undefined ? {} : { traceparent }),
+  ...(actor === undefined ? {} : { actor }),
+  ...(context === undefined ? {} : { context }),
+});
+
+/** Of what is sent or asked because of a message; what the handler says itself goes before. */
+export const caused = <O extends AskOptions>(cause: ReadMeta, options: O): O => ({
+  ...passedOn(cause),
+  causationId: cause.id ?? '',
+  ...options,
+});

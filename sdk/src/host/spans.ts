@@ -62,3 +62,6 @@ export function emitSpan(instance: Instance, handled: Handled): void {
   instance.telemetry.span(span);
   showSpan(span);
 }
+
+/** @param began of `performance.now()` */
+export const microsSince = (began: number): number => Math.round((performance.now() - began) * 1000);

@@ -13,14 +13,14 @@ import { hostFold } from '../aggregate/fold.js';
 import type { Bundle, Component } from '../bundle/bundle.js';
 import { describe } from '../bundle/describe.js';
 import { createGateway, defaultMaxInFlight } from '../gateway/gateway.js';
-import type { Gateway } from '../gateway/messages.js';
+import type { Gateway, QueryGateway } from '../gateway/messages.js';
 import { openInstances, type Instances } from '../cluster/instances.js';
 import { openLeasedReplies } from '../gateway/leased-replies.js';
 import { startInvokers } from '../invoker/host.js';
 import { hostObserver } from '../observer/host.js';
-import { hostProjection } from '../projection/host.js';
+import { hostProjection, type ProjectedModel } from '../projection/host.js';
 import { openGate, type Gate } from '../projector/gate.js';
-import { hostProjector, type ProjectorHost } from '../projector/host.js';
+import { hostProjector } from '../projector/host.js';
 import { serviceHost } from '../service/host.js';
 import { priorities } from '../service/priorities.js';
 import { hostSaga } from '../saga/host.js';
@@ -117,6 +117,18 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
     ...(config.sampling === undefined ? {} : { sampling: config.sampling }),
   });
   const stop = new AbortController();
+  const onError = (error: unknown): void => log('warn', 'a record of the platform was passed over', { error: String(error) });
+  const opened: { close(): Promise<void> }[] = [instance];
+  let ending: Promise<void> | undefined;
+  const closeAll = (): Promise<void> =>
+    (ending ??= (async () => {
+      for (const each of opened.toReversed()) await each.close();
+    })());
+  let open!: (gatewayOf: (source: string) => Gateway) => void;
+  let refuse!: (reason: unknown) => void;
+  /** Projectors may ask before there is something to ask by. */
+  const opening = new Promise<(source: string) => Gateway>((resolve, reject) => ([open, refuse] = [resolve, reject]));
+  opening.catch(() => undefined);
   try {
     // 3. Its processors: read models before the projections that answer from them.
     const hosting: Hosting = {
@@ -139,29 +151,37 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       await instance.kafka.admin.ensureTopics([topics.deadLetters(host.consumer)]);
       await instance.run(host);
     }
-    const models = new Map<string, ProjectorHost>();
-    const gates = new Map<string, Gate>();
+    const models = new Map<string, ReadonlyMap<string, ProjectedModel & { readonly gate: Gate }>>();
     for (const projector of of('projector')) {
-      const host = await hostProjector(hosting, projector);
-      models.set(projector.name, host);
-      gates.set(projector.name, openGate(projector.name, host.processor, now));
+      let asking: Gateway | undefined;
+      const ask: QueryGateway['ask'] = async (...question) => (asking ??= (await opening)(`${id}/${projector.name}`)).ask(...question);
+      const hosts = await hostProjector(hosting, projector, { ask });
+      const gated = [...hosts].map(([bound, { model, processor }]) => {
+        const gate = openGate(projector.name, processor, now);
+        return [bound, { model, gate, ready: gate.passable }] as const;
+      });
+      models.set(projector.name, new Map(gated));
     }
-    for (const projection of of('projection')) {
-      const { name } = projection.reads;
-      await hostProjection(hosting, projection, models.get(name)!.model, gates.get(name)!.passable);
-    }
-    instance.onDrain(() => stop.abort());
-    for (const { name, gate } of of('projector')) if (gate) await gates.get(name)!.passed(config.gateWithinMs ?? hour, stop.signal);
-    // 4. Its gateway, its announcement, its invokers.
-    const onError = (error: unknown): void => log('warn', 'a record of the platform was passed over', { error: String(error) });
-    const registry = await openRegistry({ kafka, codec, topics, onError });
+    for (const projection of of('projection')) await hostProjection(hosting, projection, models.get(projection.reads.name)!);
+    // 4. Its gateway, which projectors may be waiting for.
     const instances = await openInstances({ kafka, codec, topics, onError });
+    opened.push(instances);
+    const registry = await openRegistry({ kafka, codec, topics, onError });
+    opened.push(registry);
     const pool = await openLeasedReplies({ instance, topic: topics.replies(id), instances, lease: 'preferred', withinMs: leaseWithinMs });
+    opened.push(pool);
     const limit = config.maxInFlight === undefined ? {} : { maxInFlight: config.maxInFlight };
     instance.load.add(() => ({ inFlight: pool.waiting, limit: config.maxInFlight ?? defaultMaxInFlight }));
     const gatewayOf = (source: string): Gateway =>
       createGateway({ codec, topics, producer: instance.producer, replies: pool, registry, source, now, ...limit });
     const gateway = gatewayOf(id);
+    open(gatewayOf);
+    // 5. Read models that are waited for, what acts by itself, its announcement, its invokers.
+    instance.onDrain(() => stop.abort());
+    for (const { name, gate } of of('projector')) {
+      if (!gate) continue;
+      for (const { gate: each } of models.get(name)!.values()) await each.passed(config.gateWithinMs ?? hour, stop.signal);
+    }
     const observers: RunningProcessor[] = [];
     for (const observer of of('observer')) observers.push(...(await hostObserver(hosting, observer, gatewayOf(`${id}/${observer.name}`))));
     const announcements = await openAnnouncements(instance);
@@ -179,10 +199,7 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
         await retire();
         // They wait for replies: they end before what gives them.
         for (const observer of observers) await observer.close();
-        await pool.close();
-        await registry.close();
-        await instances.close();
-        await instance.close();
+        await closeAll();
       })());
     try {
       invokers = await startInvokers(hosting, of('invoker'), gatewayOf, stop.signal);
@@ -193,7 +210,8 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
     instance.ready();
     return { instance, gateway, registry, instances, invokers: invokers.done, close, [Symbol.asyncDispose]: close };
   } catch (error) {
-    await instance.close();
+    refuse(error);
+    await closeAll();
     throw error;
   }
 }

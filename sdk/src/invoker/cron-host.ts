@@ -1,4 +1,3 @@
-import { hrtime } from 'node:process';
 import { CronStartedSchema, toSpoolError } from '@spool/schemas';
 import {
   checkpointCodec,
@@ -13,7 +12,7 @@ import {
 import { consumerId } from '../bundle/descriptor.js';
 import type { Gateway } from '../gateway/messages.js';
 import { handled, type Hosting } from '../host/hosting.js';
-import { emitSpan } from '../host/spans.js';
+import { emitSpan, microsSince } from '../host/spans.js';
 import { newTraceparent } from '../host/traces.js';
 import { bounded } from './bounded.js';
 import { invokerContext } from './context.js';
@@ -119,7 +118,7 @@ function skipped({ hosting, cron }: Hosted, at: number, now: number): number {
 
 async function run({ hosting, cron, gateway, stop }: Hosted, at: number): Promise<void> {
   const { instance } = hosting;
-  const began = hrtime.bigint();
+  const began = performance.now();
   const id = `${cron.name}/${new Date(at).toISOString()}`;
   const meta = { correlationId: id, traceparent: newTraceparent() };
   const { name: component, timeoutMs } = cron;
@@ -141,7 +140,7 @@ async function run({ hosting, cron, gateway, stop }: Hosted, at: number): Promis
       type: component,
       record: undefined,
       meta: { ...meta, id },
-      handleUs: Number((hrtime.bigint() - began) / 1000n),
+      handleUs: microsSince(began),
       commitUs: 0,
       outcome: null,
       errorClass,

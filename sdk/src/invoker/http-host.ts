@@ -1,10 +1,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { hrtime } from 'node:process';
 import { SpoolError, toSpoolError } from '@spool/schemas';
 import type { Gateway } from '../gateway/messages.js';
 import { handled, type Hosting } from '../host/hosting.js';
-import { emitSpan } from '../host/spans.js';
+import { emitSpan, microsSince } from '../host/spans.js';
 import { newTraceparent } from '../host/traces.js';
 import { bounded } from './bounded.js';
 import { invokerContext } from './context.js';
@@ -90,7 +89,7 @@ const untilEnded = (server: Server, stop: AbortSignal, timeoutMs: number): Promi
 async function handle(hosting: Hosting, invoker: HttpInvoker, gateway: Gateway, message: IncomingMessage): Promise<HttpResponse> {
   const { instance } = hosting;
   const { name, timeoutMs } = invoker;
-  const began = hrtime.bigint();
+  const began = performance.now();
   const url = new URL(message.url ?? '/', 'http://localhost');
   const { method = '' } = message;
   const { origin, traceparent = newTraceparent(), 'idempotency-key': key } = message.headers;
@@ -130,7 +129,7 @@ async function handle(hosting: Hosting, invoker: HttpInvoker, gateway: Gateway, 
       type: name,
       record: undefined,
       meta: { ...meta, ...(id === undefined ? {} : { id }) },
-      handleUs: Number((hrtime.bigint() - began) / 1000n),
+      handleUs: microsSince(began),
       commitUs: 0,
       outcome: null,
       errorClass,

@@ -1,13 +1,12 @@
-import { hrtime } from 'node:process';
 import { toSpoolError } from '@spool/schemas';
 import { offsetWork, type ConsumedRecord, type ProcessorDefinition, type RunningProcessor } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
 import { boundContexts, inContext } from '../context/context.js';
 import { eventContext, eventReader, type ReadEvent } from '../event/reader.js';
 import { declaredCommands, declaredQueries } from '../gateway/declared.js';
-import type { AskOptions, Gateway } from '../gateway/messages.js';
-import { handled, type Hosting } from '../host/hosting.js';
-import { emitSpan } from '../host/spans.js';
+import type { Gateway } from '../gateway/messages.js';
+import { caused, handled, type Hosting } from '../host/hosting.js';
+import { emitSpan, microsSince } from '../host/spans.js';
 import type { Observer, ObserverContext } from './observer.js';
 
 /** Runs an observer, once for each context that it is bound to. @param gateway whose messages say that they are from it */
@@ -27,14 +26,14 @@ function define(hosting: Hosting, observer: Observer, gateway: Gateway, context:
   const { instance, bundle } = hosting;
   const { topics, kafka, now } = instance;
   const consumer = consumerId(bundle.id, observer.name, 1, context);
-  const read = eventReader(observer.of, instance.codec);
+  const read = eventReader(observer.of, instance.codec, topics);
   const { name, handlers } = observer;
 
   const observe = async (record: ConsumedRecord, event: ReadEvent, signal: AbortSignal): Promise<void> => {
     const { type, data, meta } = event;
     const handler = handlers[type];
     if (handler === undefined || data === undefined || !inContext(context, meta)) return;
-    const began = hrtime.bigint();
+    const began = performance.now();
     const span = (errorClass: string | null): void =>
       emitSpan(instance, {
         component: name,
@@ -43,7 +42,7 @@ function define(hosting: Hosting, observer: Observer, gateway: Gateway, context:
         type,
         record,
         meta,
-        handleUs: Number((hrtime.bigint() - began) / 1000n),
+        handleUs: microsSince(began),
         commitUs: 0,
         outcome: null,
         errorClass,
@@ -83,22 +82,15 @@ function define(hosting: Hosting, observer: Observer, gateway: Gateway, context:
 }
 
 function contextOf({ instance }: Hosting, observer: Observer, gateway: Gateway, event: ReadEvent, signal: AbortSignal): ObserverContext {
-  const { id = '', correlationId, traceparent, actor, context } = event.meta;
-  const caused = <O extends AskOptions>(options: O): O => ({
-    ...(correlationId === undefined ? {} : { correlationId }),
-    ...(traceparent === undefined ? {} : { traceparent }),
-    ...(actor === undefined ? {} : { actor }),
-    ...(context === undefined ? {} : { context }),
-    causationId: id,
-    ...options,
-  });
+  const { meta } = event;
+  const { id = '' } = meta;
   let sent = 0;
   return {
     ...eventContext(event),
     commands: declaredCommands(gateway, observer.name, observer.sends, (options) =>
-      caused({ commandId: `${id}/${observer.name}/${sent++}`, ...options }),
+      caused(meta, { commandId: `${id}/${observer.name}/${sent++}`, ...options }),
     ),
-    queries: declaredQueries(gateway, observer.name, observer.asks, caused),
+    queries: declaredQueries(gateway, observer.name, observer.asks, (options) => caused(meta, options)),
     now: instance.now(),
     signal,
     log: (message, fields) => instance.log('info', message, { observer: observer.name, eventId: id, ...fields }),

@@ -1,12 +1,12 @@
-import { hrtime } from 'node:process';
 import { readMeta, SpoolError, toSpoolError, type Decoder, type Encoder, type ReadMeta } from '@spool/schemas';
 import { offsetWork, type ConsumedRecord, type ReadonlyTable, type RunningProcessor } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
+import { defaultContext } from '../context/context.js';
 import { afterHeader } from '../gateway/gateway.js';
 import { fromSubscribeHeader, subscribeHeader } from '../gateway/subscription.js';
 import { handled, type Hosting } from '../host/hosting.js';
 import { expired, expiry, problemOf, type Answered } from '../host/replying.js';
-import { emitSpan } from '../host/spans.js';
+import { emitSpan, microsSince } from '../host/spans.js';
 import { fromToken, toToken } from '../position/token.js';
 import type { ReadModel } from '../projector/host.js';
 import type { Projection, QueryContext } from './projection.js';
@@ -27,20 +27,37 @@ export interface QueryHostOptions {
   readonly componentKind: 'projection' | 'aggregate';
   readonly consumer: string;
   readonly topic: string;
+  /** Subscriptions that it serves, for each context. @default 0 */
+  readonly maxSubscriptions?: number;
+}
+/** What the queries of one context are answered with. */
+export interface Answering {
   readonly handlers: ReadonlyMap<string, QueryHandler>;
   /** Answers reflect it, and wait for it; absent where answers depend on the request alone. */
   readonly model?: ReadModel;
-  /** Subscriptions that it serves. @default 0 */
-  readonly maxSubscriptions?: number;
   /** Resolves when there is something to answer from. @throws SpoolError UNAVAILABLE */
   readonly ready?: (deadline: number) => Promise<void>;
 }
+type Served = QueryHostOptions & Answering;
 
-/** Answers the queries on one topic; any instance of the group may answer any of them. */
-export function hostQueries(options: QueryHostOptions): Promise<RunningProcessor> {
-  const { model, maxSubscriptions = 0 } = options;
+/**
+ * Answers the queries on one topic; any instance of the group may answer any of them.
+ * @param contexts by context, or `all` for whatever context a query has
+ */
+export function hostQueries(options: QueryHostOptions, contexts: ReadonlyMap<string, Answering>): Promise<RunningProcessor> {
+  const { maxSubscriptions: limit = 0, component } = options;
   const { instance, replies } = options.hosting;
-  const subscriptions = model === undefined ? undefined : openSubscriptions({ model, replies, limit: maxSubscriptions });
+  const served = new Map(
+    [...contexts].map(([bound, part]) => {
+      const { model } = part;
+      return [bound, { ...options, ...part, subscriptions: model && openSubscriptions({ model, replies, limit }) }];
+    }),
+  );
+  /** Refuses: what another context holds is not an answer. */
+  const refusing = (context: string): Served => {
+    const why = `${component} answers in ${[...contexts.keys()].join(', ')}, and this query is of the context ${context}`;
+    return { ...options, ...contexts.values().next().value!, ready: () => Promise.reject(new SpoolError('INVALID_REQUEST', why)) };
+  };
   return instance.run({
     consumer: options.consumer,
     sources: [options.topic],
@@ -52,22 +69,29 @@ export function hostQueries(options: QueryHostOptions): Promise<RunningProcessor
         kafka: instance.kafka,
         task,
         now: instance.now,
-        handle: (record, stopping) => answerOne(options, subscriptions, record, stopping),
+        handle(record, stopping) {
+          const meta = readMeta(record.headers);
+          const { context = defaultContext } = meta;
+          const part = served.get('all') ?? served.get(context);
+          return answerOne(part ?? refusing(context), part?.subscriptions, record, meta, stopping);
+        },
       }),
-    ...(subscriptions === undefined ? {} : { close: () => subscriptions.close() }),
+    async close() {
+      for (const { subscriptions } of served.values()) await subscriptions?.close();
+    },
   });
 }
 
 async function answerOne(
-  options: QueryHostOptions,
+  options: Served,
   subscriptions: Subscriptions | undefined,
   record: ConsumedRecord,
+  meta: ReadMeta,
   stopping: AbortSignal,
 ): Promise<void> {
   const { model, hosting } = options;
   const { instance, replies } = hosting;
-  const began = hrtime.bigint();
-  const meta = readMeta(record.headers);
+  const began = performance.now();
   const type = meta.type ?? '';
   const header = record.headers[subscribeHeader]?.toString();
   /** A subscription that was taken answers by itself. */
@@ -103,7 +127,7 @@ async function answerOne(
     type,
     record,
     meta,
-    handleUs: Number((hrtime.bigint() - began) / 1000n),
+    handleUs: microsSince(began),
     commitUs: 0,
     outcome: answer.outcome,
     errorClass: answer.outcome === 'expired' ? 'EXPIRED' : (answer.problem?.code ?? null),
@@ -120,7 +144,7 @@ interface Query {
   readonly request: unknown;
 }
 
-async function evaluate(options: QueryHostOptions, { type, meta, handler, key, request }: Query, context: QueryContext): Promise<Answered> {
+async function evaluate(options: Served, { type, meta, handler, key, request }: Query, context: QueryContext): Promise<Answered> {
   const { model, hosting, component, componentKind: kind } = options;
   // The position is taken first: rows may be newer than it says, never older.
   const position = model === undefined ? '' : toToken(model.positions);
@@ -152,29 +176,39 @@ function contextOf(stopping: AbortSignal, leftMs: () => number | undefined): Que
   };
 }
 
-/** @param ready resolves when the read model is built. @throws SpoolError UNAVAILABLE */
+/** A read model of one context. */
+export interface ProjectedModel {
+  readonly model: ReadModel;
+  /** Resolves when it is built. @throws SpoolError UNAVAILABLE */
+  readonly ready: (deadline: number) => Promise<void>;
+}
+
+/** @param models of its projector, by context: a query is answered from that of its own */
 export async function hostProjection(
   hosting: Hosting,
   projection: Projection,
-  model: ReadModel,
-  ready: (deadline: number) => Promise<void>,
+  models: ReadonlyMap<string, ProjectedModel>,
 ): Promise<RunningProcessor> {
   const { instance, bundle } = hosting;
   const topic = instance.topics.queries(projection.name).name;
-  const handlers = new Map<string, QueryHandler>();
-  const tables = Object.fromEntries(projection.reads.tables.map((name) => [name, readonlyTable(model, name)]));
-  for (const [type, { request, view }] of Object.entries(projection.queries)) {
-    const answer = projection.answer[type]!;
-    handlers.set(type, {
-      request: instance.codec.decoder(request),
-      view: await instance.codec.encoder(topic, view),
-      answer: (asked, context) => answer(asked, tables as never, context),
-      ...(projection.cache === undefined ? {} : { cache: createResultCache(model, projection.cache) }),
-    });
+  const contexts = new Map<string, Answering>();
+  for (const [bound, { model, ready }] of models) {
+    const handlers = new Map<string, QueryHandler>();
+    const tables = Object.fromEntries(projection.reads.tables.map((name) => [name, readonlyTable(model, name)]));
+    for (const [type, { request, view }] of Object.entries(projection.queries)) {
+      const answer = projection.answer[type]!;
+      handlers.set(type, {
+        request: instance.codec.decoder(request),
+        view: await instance.codec.encoder(topic, view),
+        answer: (asked, context) => answer(asked, tables as never, context),
+        ...(projection.cache === undefined ? {} : { cache: createResultCache(model, projection.cache) }),
+      });
+    }
+    contexts.set(bound, { handlers, model, ready });
   }
   const consumer = consumerId(bundle.id, projection.name, 1);
   const { name: component, maxSubscriptions } = projection;
-  return hostQueries({ hosting, component, componentKind: 'projection', consumer, topic, handlers, model, maxSubscriptions, ready });
+  return hostQueries({ hosting, component, componentKind: 'projection', consumer, topic, maxSubscriptions }, contexts);
 }
 
 /** Reads what is committed; what a group under way has staged is not seen. */

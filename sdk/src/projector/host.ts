@@ -1,19 +1,11 @@
-import { hrtime } from 'node:process';
-import {
-  localWork,
-  type ConsumedRecord,
-  type Instance,
-  type Offset,
-  type ProcessorDefinition,
-  type RunningProcessor,
-  type Store,
-} from '@spool/streams';
+import { localWork, type Offset, type ProcessorDefinition, type RunningProcessor, type Store } from '@spool/streams';
 import { SpoolError } from '@spool/schemas';
-import { eventContext, eventReader, type ReadEvent } from '../event/reader.js';
 import { consumerId } from '../bundle/descriptor.js';
-import { handled, type Hosting } from '../host/hosting.js';
-import { emitSpan } from '../host/spans.js';
+import { boundContexts } from '../context/context.js';
+import type { QueryGateway } from '../gateway/messages.js';
+import type { Hosting } from '../host/hosting.js';
 import { reached } from '../position/token.js';
+import { projectorWork } from './handlers.js';
 import type { Projector } from './projector.js';
 
 /** The read model of a projector, as the projections of this process read it. */
@@ -32,25 +24,42 @@ export interface ProjectorHost {
   readonly processor: RunningProcessor;
 }
 
-/** Runs a projector: every instance reads all partitions and holds the whole read model in a store of its own. */
-export async function hostProjector(hosting: Hosting, projector: Projector): Promise<ProjectorHost> {
+/**
+ * Runs a projector, once for each context that it is bound to: every instance reads all partitions and holds the whole read model in a store of its own.
+ * @returns by context
+ */
+export async function hostProjector(
+  hosting: Hosting,
+  projector: Projector,
+  gateway: Pick<QueryGateway, 'ask'>,
+): Promise<ReadonlyMap<string, ProjectorHost>> {
+  const hosts = new Map<string, ProjectorHost>();
+  for (const bound of boundContexts(projector.contexts)) hosts.set(bound, await hostInContext(hosting, projector, bound, gateway));
+  return hosts;
+}
+
+async function hostInContext(
+  hosting: Hosting,
+  projector: Projector,
+  bound: string,
+  gateway: Pick<QueryGateway, 'ask'>,
+): Promise<ProjectorHost> {
   const { instance } = hosting;
-  const consumer = consumerId(hosting.bundle.id, projector.name, projector.version);
-  const events = instance.topics.events(projector.of.name).name;
-  await instance.kafka.admin.ensureTopics([instance.topics.deadLetters(consumer)]);
+  const consumer = consumerId(hosting.bundle.id, projector.name, projector.version, bound);
+  const sources = projector.of.map(({ name }) => instance.topics.events(name));
+  await instance.kafka.admin.ensureTopics([instance.topics.deadLetters(consumer), ...sources]);
   let store: Store | undefined;
   const waiting = new Set<() => void>();
-  const read = eventReader(projector.of, instance.codec);
+  const { committed, ...handlers } = projectorWork(hosting, projector, bound, gateway);
   const definition: ProcessorDefinition = {
     consumer,
-    sources: [events],
+    sources: sources.map(({ name }) => name),
     assignment: 'all',
     startAt: 'earliest',
+    ...(sources.length > 1 ? { order: 'time' } : {}),
     open(task) {
       const opened = instance.openStore(consumer, task.id, String(projector.version));
       store = opened;
-      const timings = new Map<ConsumedRecord, { event: ReadEvent; handleUs: number; replayId: string | undefined }>();
-      let began = 0n;
       const work = localWork({
         consumer,
         store: opened,
@@ -59,31 +68,9 @@ export async function hostProjector(hosting: Hosting, projector: Projector): Pro
         owner: instance.id,
         kafka: instance.kafka,
         now: instance.now,
-        handle(record, context) {
-          began = hrtime.bigint();
-          const tables = Object.fromEntries(projector.tables.map((name) => [name, context.table(name)]));
-          const apply = (event: ReadEvent | undefined): void | Promise<void> => {
-            if (event === undefined) return undefined;
-            const handler = projector.handlers[event.type];
-            if (handler === undefined || event.data === undefined) return undefined;
-            const start = began;
-            const done = (): void => {
-              timings.set(record, { event, handleUs: Number((hrtime.bigint() - start) / 1000n), replayId: context.replayId });
-            };
-            const { type, data, meta } = event;
-            const message = { component: projector.name, kind: 'projector', messageKind: 'event', type, payload: data, meta } as const;
-            const pending = handled(hosting, message, () => handler(data as never, tables as never, eventContext(event, context.replayId)));
-            return pending === undefined ? done() : pending.then(done);
-          };
-          const event = read(record);
-          return event instanceof Promise ? event.then(apply) : apply(event);
-        },
+        ...handlers,
         onCommitted() {
-          for (const [record, { event, handleUs, replayId }] of timings) {
-            // A replay handles what has its span already; it shows in the progress of the replay instead.
-            if (replayId === undefined) span(instance, projector, record, event, handleUs);
-          }
-          timings.clear();
+          committed();
           for (const check of waiting) check();
         },
       });
@@ -124,22 +111,5 @@ function reach(model: ReadModel, waiting: Set<() => void>, position: ReadonlyMap
       Math.max(0, leftMs),
     );
     waiting.add(check);
-  });
-}
-
-function span(instance: Instance, projector: Projector, record: ConsumedRecord, event: ReadEvent, handleUs: number): void {
-  const { type, meta } = event;
-  emitSpan(instance, {
-    component: projector.name,
-    componentKind: 'projector',
-    messageKind: 'event',
-    type,
-    record,
-    meta,
-    handleUs,
-    commitUs: 0,
-    outcome: null,
-    errorClass: null,
-    replayId: null,
   });
 }

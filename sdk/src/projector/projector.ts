@@ -1,10 +1,13 @@
 import type { PayloadOf } from '@spool/schemas';
 import type { Table } from '@spool/streams';
-import type { Aggregate } from '../aggregate/aggregate.js';
-import type { Payloads } from '../payloads.js';
 import { made } from '../bundle/source.js';
+import type { ContextOptions } from '../context/context.js';
+import type { QueryAsker } from '../gateway/declared.js';
+import type { EventOf, EventSource, EventTypesOf, QueryTarget } from '../messages.js';
 
 export interface EventContext {
+  /** The aggregate or service that the event is of. */
+  readonly source: string;
   readonly eventId: string;
   readonly aggregateId: string;
   /** Version of the aggregate with this event. */
@@ -15,26 +18,62 @@ export interface EventContext {
   readonly replayId: string | undefined;
   readonly correlationId: string | undefined;
 }
+export interface ProjectorContext<Q extends QueryTarget = never> extends EventContext {
+  /**
+   * Asks what `asks` declares, in the context of the event. The answer is as of now, on replay too: what has to be the same after a rebuild belongs into
+   * an event. An answer that does not come in time (`timeoutMs`, 10 s) makes the group wait and be handled again.
+   */
+  readonly queries: QueryAsker<Q>;
+}
 
 /** The tables of a read model, by name: `{ airports: Table<AirportRow> }`. */
 export type Tables = object;
 export type TablesOf<T extends Tables> = { readonly [K in keyof T]: Table<T[K]> };
 
-export interface ProjectorOptions<Events extends Payloads, Rows extends Tables> {
+/** An event as a batch has it; `type`, and `source` where two of them have events of that type, tell what `data` is. */
+export type ProjectedEvent<S extends EventSource, Context = EventContext> = S extends unknown
+  ? {
+      [K in keyof S['events'] & string]: {
+        readonly source: S['name'];
+        readonly type: K;
+        readonly data: PayloadOf<S['events'][K]>;
+        readonly context: Context;
+      };
+    }[keyof S['events'] & string]
+  : never;
+
+interface ProjectorParts<S extends EventSource, Rows extends Tables, Q extends QueryTarget> extends ContextOptions {
   readonly description?: string;
-  /** The aggregate whose events it reads. */
-  readonly of: Aggregate<string, Payloads, Events>;
+  /**
+   * Whose events it reads. Those of several come in the order of their time as far as the logs reach, those of one aggregate always in their own.
+   */
+  readonly of: S | readonly S[];
+  /** Whose queries it asks. @default none */
+  readonly asks?: readonly Q[];
   /** A new version is a new read model, built from the first event. @default 1 */
   readonly version?: number;
   /** The bundle stays `starting`, unannounced and without its invokers, until this read model has reached where the log ended at the start. @default false */
   readonly gate?: boolean;
   /** The names of the tables; a row type for each. */
   readonly tables: { readonly [K in keyof Rows]: TableOf<Rows[K]> };
-  /** The events it cares for. Rows and position commit together: each event counts once. */
-  readonly on: {
-    readonly [K in keyof Events]?: (event: PayloadOf<Events[K]>, tables: TablesOf<Rows>, context: EventContext) => void | Promise<void>;
-  };
 }
+interface EventByEvent<S extends EventSource, Rows extends Tables, Q extends QueryTarget> {
+  /** The events it cares for, one by one. Rows and position commit together: each event counts once. */
+  readonly on: {
+    readonly [K in EventTypesOf<S>]?: (event: EventOf<S, K>, tables: TablesOf<Rows>, context: ProjectorContext<Q>) => void | Promise<void>;
+  };
+  readonly onBatch?: never;
+}
+interface BatchByBatch<S extends EventSource, Rows extends Tables, Q extends QueryTarget> {
+  /**
+   * All events of its sources, in place of `on`: those that came while the batch before was under way, 2,000 at the most, in order. Rows and position commit
+   * together: each event counts once. When it fails for good, nothing of the batch is kept, and it gets the events one by one, so that the one to blame is parked.
+   */
+  readonly onBatch: (events: readonly ProjectedEvent<S, ProjectorContext<Q>>[], tables: TablesOf<Rows>) => void | Promise<void>;
+  readonly on?: never;
+}
+export type ProjectorOptions<S extends EventSource, Rows extends Tables, Q extends QueryTarget = never> = ProjectorParts<S, Rows, Q> &
+  NoInfer<EventByEvent<S, Rows, Q> | BatchByBatch<S, Rows, Q>>;
 
 declare const rowType: unique symbol;
 /** Names the row type of a table for the compiler. */
@@ -43,31 +82,43 @@ export interface TableOf<Row> {
 }
 export const table = <Row>(): TableOf<Row> => ({});
 
-export interface Projector<Name extends string = string, Rows extends Tables = Tables> {
+type Handler = (...given: never[]) => void | Promise<void>;
+/** A projector with the types of its events forgotten, as the host runs it. */
+export interface Projector<Name extends string = string, Rows extends Tables = Tables> extends ContextOptions {
   readonly kind: 'projector';
   readonly name: Name;
   readonly description: string;
   readonly version: number;
   readonly gate: boolean;
-  readonly of: Aggregate;
+  readonly of: readonly EventSource[];
+  readonly asks: readonly QueryTarget[];
   readonly tables: readonly string[];
-  readonly handlers: Readonly<Record<string, ((event: never, tables: never, context: EventContext) => void | Promise<void>) | undefined>>;
+  /** Empty where it takes batches. */
+  readonly handlers: Readonly<Record<string, Handler | undefined>>;
+  readonly onBatch?: Handler;
   readonly rows?: Rows;
 }
 
-/** A projector turns events into a read model. It sends no command. Every instance holds the whole read model. */
-export function projector<const Name extends string, Events extends Payloads, Rows extends Tables>(
+/**
+ * A projector turns events into a read model. It sends no command, and asks only what it declares. Every instance holds the whole read model, one for each
+ * context that it is bound to.
+ */
+export function projector<const Name extends string, S extends EventSource, Rows extends Tables, Q extends QueryTarget = never>(
   name: Name,
-  options: ProjectorOptions<Events, Rows>,
+  options: ProjectorOptions<S, Rows, Q>,
 ): Projector<Name, Rows> {
+  const { description = '', version = 1, gate = false, of, asks = [], tables, on = {}, onBatch, contexts } = options;
   return made<Projector<Name, Rows>>(projector, {
     kind: 'projector',
     name,
-    description: options.description ?? '',
-    version: options.version ?? 1,
-    gate: options.gate ?? false,
-    of: options.of,
-    tables: Object.keys(options.tables),
-    handlers: options.on,
+    description,
+    version,
+    gate,
+    of: [of].flat(),
+    asks,
+    tables: Object.keys(tables),
+    handlers: on as Projector['handlers'],
+    ...(onBatch === undefined ? {} : { onBatch: onBatch as Handler }),
+    ...(contexts === undefined ? {} : { contexts }),
   });
 }

@@ -1,4 +1,3 @@
-import { hrtime } from 'node:process';
 import {
   headerNames,
   messageHeaders,
@@ -27,12 +26,12 @@ import { boundContexts } from '../context/context.js';
 import { eventContext, eventReader } from '../event/reader.js';
 import { addressOf } from '../gateway/gateway.js';
 import type { Priority } from '../gateway/messages.js';
-import { handled, type Hosting } from '../host/hosting.js';
-import { emitSpan } from '../host/spans.js';
+import { handled, passedOn, type Hosting } from '../host/hosting.js';
+import { emitSpan, microsSince } from '../host/spans.js';
 import { outcomeOf } from './refold.js';
 import { fixedText, headsOf, originHeaders, sagaRouter } from './router.js';
 import type { Saga } from './saga.js';
-import { stepSaga, type SagaInput, type SagaMeta, type SagaRow, type SagaStepped, type SentCommand } from './step.js';
+import { stepSaga, type SagaInput, type SagaRow, type SagaStepped, type SentCommand } from './step.js';
 
 /** On a step: whether its instance goes on, for lists that need not read the step. */
 export const sagaStateHeader = 'sagastate';
@@ -100,7 +99,7 @@ async function openTask(hosting: Hosting, saga: Saga, consumer: string, task: Ta
   const history = topics.events(saga.name).name;
   const stepEncoder = await codec.encoder(history, SagaStepSchema);
   const readReply = codec.decoder(ReplySchema);
-  const readEvent = eventReader(saga.of, codec);
+  const readEvent = eventReader(saga.of, codec, topics);
   const encoders = new Map<string, Encoder<unknown>>();
   for (const target of saga.sends) {
     const places =
@@ -121,8 +120,8 @@ async function openTask(hosting: Hosting, saga: Saga, consumer: string, task: Ta
       const reply = readReply.decode(record.value);
       return reply instanceof Promise ? reply.then(go) : go(reply);
     }
-    const key = record.headers[originHeaders.key];
-    const event = readEvent({ ...record, key: key ?? record.key });
+    const { [originHeaders.key]: key = record.key, [originHeaders.topic]: topic = record.topic } = record.headers;
+    const event = readEvent({ ...record, key, topic: topic.toString() });
     const go = (read: Awaited<typeof event>): SagaInput | undefined => {
       // Forwarded by an instance of another version of the code.
       if (read?.data === undefined) return undefined;
@@ -144,7 +143,7 @@ async function openTask(hosting: Hosting, saga: Saga, consumer: string, task: Ta
     if (input === undefined) return undefined;
     const rows = tx.table<SagaRow>(instancesTable);
     const row = rows.get(id);
-    const began = hrtime.bigint();
+    const began = performance.now();
     const stepped = handled(hosting, { component: saga.name, kind: 'saga', meta, ...intercepted(row, input) }, () =>
       stepSaga(saga, id, row, input),
     );
@@ -264,16 +263,7 @@ async function openTask(hosting: Hosting, saga: Saga, consumer: string, task: Ta
   });
 }
 
-const microsSince = (began: bigint): number => Number((hrtime.bigint() - began) / 1000n);
 const place = ({ topic, partition, offset: at }: ConsumedRecord): string => `${topic}-${partition}@${at}`;
-
-/** What goes on from an input to what it causes. */
-const passedOn = ({ correlationId, traceparent, actor, context }: ReadMeta): SagaMeta => ({
-  ...(correlationId === undefined ? {} : { correlationId }),
-  ...(traceparent === undefined ? {} : { traceparent }),
-  ...(actor === undefined ? {} : { actor }),
-  ...(context === undefined ? {} : { context }),
-});
 
 /** The message as interceptors see it. */
 function intercepted(row: SagaRow | undefined, input: SagaInput) {

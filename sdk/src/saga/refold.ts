@@ -63,8 +63,10 @@ async function inputOf(saga: Saga, { input }: SagaStep, codec: Codec): Promise<S
     const outcome = { commandId: id, ...outcomeOf(await codec.decoder(ReplySchema).decode(payload)) };
     return { kind: 'outcome', at, meta: {}, outcome };
   }
-  const schema = saga.of.find(({ events }) => events[type] !== undefined)?.events[type];
+  // The topic is `evt.<source>`, and a name has no dot.
+  const source = input.topic.slice(input.topic.lastIndexOf('.') + 1);
+  const schema = saga.of.find(({ name }) => name === source)?.events[type];
   if (schema === undefined) return undefined;
-  const context = { eventId: id, aggregateId: key, version: aggregateVersion, at, replayId: undefined, correlationId: undefined };
+  const context = { source, eventId: id, aggregateId: key, version: aggregateVersion, at, replayId: undefined, correlationId: undefined };
   return { kind: 'event', type, data: await codec.decoder(schema).decode(payload), context, meta: {} };
 }

@@ -45,7 +45,7 @@ export function sagaRouter(hosting: Hosting, saga: Saga, bound: string, heads: R
   const consumer = consumerId(hosting.bundle.id, saga.name, 1, bound);
   const inbox = topics.saga(saga.name).name;
   const changelog = topics.changelog(consumer, 1).name;
-  const read = eventReader(saga.of, codec);
+  const read = eventReader(saga.of, codec, topics);
   const writer = hosting.transactions !== 'partition' ? createSharedWriter({ kafka, prefix: `${consumer}/${instance.id}` }) : undefined;
   const onError = (error: unknown): void => log('error', 'the store cannot be written', { consumer, error: String(error) });
 

@@ -71,7 +71,15 @@ const event = (type: string, data: unknown = {}): SagaInput => ({
   kind: 'event',
   type,
   data,
-  context: { eventId: `e-${type}`, aggregateId: 'o1', version: 1, at: 5000, replayId: undefined, correlationId: undefined },
+  context: {
+    source: 'Order',
+    eventId: `e-${type}`,
+    aggregateId: 'o1',
+    version: 1,
+    at: 5000,
+    replayId: undefined,
+    correlationId: undefined,
+  },
   meta: { correlationId: 'flow', actor: 'ada' },
 });
 const outcome = (n: number, status: 'applied' | 'rejected', code = ''): SagaInput => ({

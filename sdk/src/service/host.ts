@@ -1,4 +1,3 @@
-import { hrtime } from 'node:process';
 import { readMeta, SpoolError, toSpoolError, type CommandOutcome, type Decoder, type Encoder, type ReadMeta } from '@spool/schemas';
 import {
   checkpointCodec,
@@ -24,7 +23,7 @@ import { defaultContext } from '../context/context.js';
 import { headersOfEvent } from '../event/headers.js';
 import { handled, type Hosting } from '../host/hosting.js';
 import { expired, expiry, isDurable, problemOf, type Answered } from '../host/replying.js';
-import { emitSpan } from '../host/spans.js';
+import { emitSpan, microsSince } from '../host/spans.js';
 import { asExpected, recorded } from '../outcomes/answers.js';
 import { outcomePrefix, outcomesReader, trackOutcomes } from '../outcomes/outcomes.js';
 import { toToken } from '../position/token.js';
@@ -71,7 +70,7 @@ interface Command {
   readonly type: string;
   /** The lock, or the command's own id where there is none. */
   readonly key: string;
-  readonly began: bigint;
+  readonly began: number;
 }
 
 async function openTask(hosting: Hosting, service: Service, task: TaskRequest, writer: SharedWriter | undefined): Promise<TaskWork> {
@@ -298,7 +297,5 @@ function read(record: ConsumedRecord): Command {
       `the record at ${record.topic}-${record.partition}@${record.offset} is not a command: it needs ce_id, ce_type, a key and a value`,
     );
   }
-  return { record, meta, commandId, type, key: record.key.toString(), began: hrtime.bigint() };
+  return { record, meta, commandId, type, key: record.key.toString(), began: performance.now() };
 }
-
-const microsSince = (began: bigint): number => Number((hrtime.bigint() - began) / 1000n);

@@ -69,7 +69,15 @@ export function givenSaga(saga: Saga, { now = 0 }: { readonly now?: number } = {
     const reaction = saga.on[type];
     if (reaction === undefined) return;
     events += 1;
-    const context = { eventId: `event-${events}`, aggregateId, version: events, at, replayId: undefined, correlationId: undefined };
+    const context = {
+      source: source.name,
+      eventId: `event-${events}`,
+      aggregateId,
+      version: events,
+      at,
+      replayId: undefined,
+      correlationId: undefined,
+    };
     const event = received(source.events[type]!, data);
     const ids = reaction.by(event as never, context as never) as string | readonly string[] | undefined;
     for (const id of new Set(ids === undefined ? [] : [ids].flat())) step(id, { kind: 'event', type, data: event, context, meta: {} });

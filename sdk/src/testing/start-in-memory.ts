@@ -83,7 +83,7 @@ export async function startInMemory(
       const found: LoggedEvent[] = [];
       for (const source of sources) {
         if (Object.keys(source.events).length === 0) continue;
-        const read = eventReader(source, codec);
+        const read = eventReader(source, codec, topics);
         for (const record of await readTopic(kafka, topics.events(source.name).name)) {
           const event = await read(record);
           if (event === undefined) continue;

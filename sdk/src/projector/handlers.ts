@@ -1,0 +1,100 @@
+import type { ConsumedRecord, GroupContext, LocalContext } from '@spool/streams';
+import { inContext } from '../context/context.js';
+import { eventContext, eventReader, type ReadEvent } from '../event/reader.js';
+import { declaredQueries, type QueryAsker } from '../gateway/declared.js';
+import type { QueryGateway } from '../gateway/messages.js';
+import { caused, handled, type Hosting } from '../host/hosting.js';
+import { emitSpan, microsSince } from '../host/spans.js';
+import type { Projector, ProjectorContext } from './projector.js';
+
+/** The handlers of a projector over records, as the engine calls them. */
+export interface ProjectorWork {
+  readonly handle: (record: ConsumedRecord, context: LocalContext) => void | Promise<void>;
+  /** Only where it takes batches. */
+  readonly handleGroup?: (records: readonly ConsumedRecord[], context: GroupContext) => void | Promise<void>;
+  /** Tells of what was handled since the last commit. */
+  committed(): void;
+}
+
+interface Taken {
+  readonly record: ConsumedRecord;
+  readonly event: ReadEvent;
+  readonly replayId: string | undefined;
+}
+interface Timed extends Taken {
+  readonly handleUs: number;
+}
+
+/** @param bound the context whose events it handles. @param gateway that its questions go through */
+export function projectorWork(hosting: Hosting, projector: Projector, bound: string, gateway: Pick<QueryGateway, 'ask'>): ProjectorWork {
+  const { instance, bundle } = hosting;
+  const { name: component, handlers, onBatch, asks } = projector;
+  const read = eventReader(projector.of, instance.codec, instance.topics);
+  /** By record: one that is handled again, after a group that failed, counts once. */
+  const timings = new Map<ConsumedRecord, Timed>();
+  const nothing = declaredQueries(gateway, component, asks, (asked) => asked);
+
+  const queriesFor = (event: ReadEvent): QueryAsker<never> =>
+    asks.length === 0 ? nothing : declaredQueries(gateway, component, asks, (asked) => caused(event.meta, asked));
+  const contextOf = ({ event, replayId }: Taken): ProjectorContext =>
+    Object.assign(eventContext(event, replayId), { queries: queriesFor(event) });
+  const messageOf = ({ event: { type, data, meta } }: Taken) =>
+    ({ component, kind: 'projector', messageKind: 'event', type, payload: data, meta }) as const;
+  const tablesOf = (context: GroupContext): never =>
+    Object.fromEntries(projector.tables.map((name) => [name, context.table(name)])) as never;
+  const wanted = (event: ReadEvent | undefined): event is ReadEvent =>
+    event?.data !== undefined && inContext(bound, event.meta) && (onBatch !== undefined || handlers[event.type] !== undefined);
+
+  const one = (record: ConsumedRecord, context: LocalContext): void | Promise<void> => {
+    const began = performance.now();
+    const apply = (event: ReadEvent | undefined): void | Promise<void> => {
+      if (!wanted(event)) return undefined;
+      const taken = { record, event, replayId: context.replayId };
+      const done = (): void => void timings.set(record, { ...taken, handleUs: microsSince(began) });
+      const handler = handlers[event.type]!;
+      const pending = handled(hosting, messageOf(taken), () => handler(...([event.data, tablesOf(context), contextOf(taken)] as never[])));
+      return pending === undefined ? done() : pending.then(done);
+    };
+    const event = read(record);
+    return event instanceof Promise ? event.then(apply) : apply(event);
+  };
+
+  const batch = async (handler: NonNullable<typeof onBatch>, records: readonly ConsumedRecord[], context: GroupContext): Promise<void> => {
+    const taken: Taken[] = [];
+    for (const record of records) {
+      const pending = read(record);
+      const event = pending instanceof Promise ? await pending : pending;
+      if (wanted(event)) taken.push({ record, event, replayId: context.replayOf(record) });
+    }
+    if (taken.length === 0) return;
+    const began = performance.now();
+    const events = taken.map((each) => {
+      const { source, type, data } = each.event;
+      return { source, type, data, context: contextOf(each) };
+    });
+    const handle = (): void | Promise<void> => handler(...([events, tablesOf(context)] as never[]));
+    /** Interceptors see each event of it. A turn of the loop for each, as the stack has an end. */
+    const around = (index: number): void | Promise<void> => {
+      const next = taken[index];
+      return next === undefined ? handle() : handled(hosting, messageOf(next), async () => around(await Promise.resolve(index + 1)));
+    };
+    await (bundle.interceptors.length === 0 ? handle() : around(0));
+    const handleUs = Math.round(microsSince(began) / taken.length);
+    for (const each of taken) timings.set(each.record, { ...each, handleUs });
+  };
+
+  return {
+    handle: onBatch === undefined ? one : (record, context) => batch(onBatch, [record], context),
+    ...(onBatch === undefined ? {} : { handleGroup: (records, context) => batch(onBatch, records, context) }),
+    committed() {
+      for (const { record, event, handleUs, replayId } of timings.values()) {
+        // A replay handles what has its span already; it shows in the progress of the replay instead.
+        if (replayId !== undefined) continue;
+        const { type, meta } = event;
+        const told = { component, componentKind: 'projector', messageKind: 'event', type, record, meta, handleUs } as const;
+        emitSpan(instance, { ...told, commitUs: 0, outcome: null, errorClass: null, replayId: null });
+      }
+      timings.clear();
+    },
+  };
+}
