@@ -19,6 +19,7 @@ import { openLeasedReplies } from '../gateway/leased-replies.js';
 import { startInvokers } from '../invoker/host.js';
 import { hostObserver } from '../observer/host.js';
 import { hostProjection, type ProjectedModel } from '../projection/host.js';
+import { checkAsks } from '../projector/asks.js';
 import { openGate, type Gate } from '../projector/gate.js';
 import { hostProjector } from '../projector/host.js';
 import { serviceHost } from '../service/host.js';
@@ -93,6 +94,7 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       );
     }
   }
+  checkAsks(bundle);
   // 2. Its topics.
   await kafka.admin.ensureTopics([
     ...of('aggregate').flatMap(({ name }) => [topics.commands(name), topics.events(name), topics.snapshots(name), topics.queries(name)]),

@@ -1,4 +1,4 @@
-import { localWork, type Offset, type ProcessorDefinition, type RunningProcessor, type Store } from '@spool/streams';
+import { localWork, offset, partitionKey, type Offset, type ProcessorDefinition, type RunningProcessor, type Store } from '@spool/streams';
 import { SpoolError } from '@spool/schemas';
 import { consumerId } from '../bundle/descriptor.js';
 import { boundContexts } from '../context/context.js';
@@ -49,6 +49,8 @@ async function hostInContext(
   const sources = projector.of.map(({ name }) => instance.topics.events(name));
   await instance.kafka.admin.ensureTopics([instance.topics.deadLetters(consumer), ...sources]);
   let store: Store | undefined;
+  /** Its partitions, at their beginnings. */
+  let unread: ReadonlyMap<string, Offset> = new Map();
   const waiting = new Set<() => void>();
   const { committed, ...handlers } = projectorWork(hosting, projector, bound, gateway);
   const definition: ProcessorDefinition = {
@@ -60,6 +62,7 @@ async function hostInContext(
     open(task) {
       const opened = instance.openStore(consumer, task.id, String(projector.version));
       store = opened;
+      unread = new Map(task.partitions.map((at) => [partitionKey(at), offset(0)]));
       const work = localWork({
         consumer,
         store: opened,
@@ -85,7 +88,10 @@ async function hostInContext(
     get positions() {
       return store?.checkpoint.positions ?? new Map<string, Offset>();
     },
-    reach: (position, deadline) => reach(model, waiting, position, deadline - instance.now()),
+    reach(position, deadline) {
+      const there = (): boolean => reached(new Map([...unread, ...model.positions]), position);
+      return reach(there, waiting, deadline - instance.now());
+    },
     onCommit(listener) {
       waiting.add(listener);
       return () => void waiting.delete(listener);
@@ -94,11 +100,11 @@ async function hostInContext(
   return { model, processor };
 }
 
-function reach(model: ReadModel, waiting: Set<() => void>, position: ReadonlyMap<string, Offset>, leftMs: number): Promise<void> {
-  if (reached(model.positions, position)) return Promise.resolve();
+function reach(there: () => boolean, waiting: Set<() => void>, leftMs: number): Promise<void> {
+  if (there()) return Promise.resolve();
   return new Promise((resolve, reject) => {
     const check = (): void => {
-      if (!reached(model.positions, position)) return;
+      if (!there()) return;
       clearTimeout(timer);
       waiting.delete(check);
       resolve();
