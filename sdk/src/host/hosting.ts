@@ -3,6 +3,7 @@ import type { Instance } from '@spool/streams';
 import type { Bundle } from '../bundle/bundle.js';
 import type { AskOptions } from '../gateway/messages.js';
 import { intercept, type Intercepted } from '../interceptor/interceptor.js';
+import type { PostgresDatabase } from '../postgres/database.js';
 import type { ReplySender } from './replying.js';
 
 /** What the host of a component works with. */
@@ -16,6 +17,8 @@ export interface Hosting {
   readonly transactions: 'instance' | 'partition';
   /** See `BundleConfig.sessionTimeoutMs`. */
   readonly sessionTimeoutMs?: number | undefined;
+  /** See `BundleConfig.postgres`. */
+  readonly postgres?: PostgresDatabase | undefined;
 }
 
 /** Runs a handler within the interceptors of the bundle. */

@@ -19,6 +19,7 @@ import { openLeasedReplies } from '../gateway/leased-replies.js';
 import { startInvokers } from '../invoker/host.js';
 import { hostObserver } from '../observer/host.js';
 import { hostProjection, type ProjectedModel } from '../projection/host.js';
+import type { PostgresDatabase } from '../postgres/database.js';
 import { checkAsks } from '../projector/asks.js';
 import { openGate, type Gate } from '../projector/gate.js';
 import { hostProjector } from '../projector/host.js';
@@ -53,6 +54,8 @@ export interface BundleConfig {
   readonly sessionTimeoutMs?: number;
   /** How long the start waits for projectors with `gate`; what they have built until then stays, for the next start. Milliseconds. @default 1 hour */
   readonly gateWithinMs?: number;
+  /** Where projectors made by `postgresProjector` keep their read models; closed by whoever opened it. */
+  readonly postgres?: PostgresDatabase;
   /** Which spans are sent. @default 2,500 a second at the most */
   readonly sampling?: Sampling;
 }
@@ -140,6 +143,7 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       outcomeRetentionMs: config.outcomeRetentionMs ?? day,
       transactions: config.transactions ?? 'instance',
       sessionTimeoutMs: config.sessionTimeoutMs,
+      postgres: config.postgres,
     };
     for (const saga of of('saga')) await hostSaga(hosting, saga);
     for (const aggregate of of('aggregate')) {
@@ -159,7 +163,8 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       const ask: QueryGateway['ask'] = async (...question) => (asking ??= (await opening)(`${id}/${projector.name}`)).ask(...question);
       const hosts = await hostProjector(hosting, projector, { ask });
       const gated = [...hosts].map(([bound, { model, processor }]) => {
-        const gate = openGate(projector.name, processor, now);
+        const built = { caughtUp: (signal: AbortSignal) => (model.caughtUp ?? processor.caughtUp).call(processor, signal) };
+        const gate = openGate(projector.name, { ...built, status: () => processor.status() }, now);
         return [bound, { model, gate, ready: gate.passable }] as const;
       });
       models.set(projector.name, new Map(gated));

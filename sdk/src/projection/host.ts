@@ -1,5 +1,5 @@
 import { readMeta, SpoolError, toSpoolError, type Decoder, type Encoder, type ReadMeta } from '@spool/schemas';
-import { offsetWork, type ConsumedRecord, type ReadonlyTable, type RunningProcessor } from '@spool/streams';
+import { offsetWork, type ConsumedRecord, type Offset, type RunningProcessor } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
 import { defaultContext } from '../context/context.js';
 import { afterHeader } from '../gateway/gateway.js';
@@ -8,7 +8,7 @@ import { handled, type Hosting } from '../host/hosting.js';
 import { expired, expiry, problemOf, type Answered } from '../host/replying.js';
 import { emitSpan, microsSince } from '../host/spans.js';
 import { fromToken, toToken } from '../position/token.js';
-import type { ReadModel } from '../projector/host.js';
+import type { ReadModel } from '../projector/read-model.js';
 import type { Projection, QueryContext } from './projection.js';
 import { createResultCache, type ResultCache } from './result-cache.js';
 import { openSubscriptions, type Subscriptions } from './subscriptions.js';
@@ -17,7 +17,8 @@ import { openSubscriptions, type Subscriptions } from './subscriptions.js';
 export interface QueryHandler {
   readonly request: Decoder<unknown>;
   readonly view: Encoder<unknown>;
-  readonly answer: (request: never, context: QueryContext) => unknown;
+  /** @param tables of the read model; undefined where there is none */
+  readonly answer: (request: never, tables: never, context: QueryContext) => unknown;
   readonly cache?: ResultCache;
 }
 
@@ -146,15 +147,19 @@ interface Query {
 
 async function evaluate(options: Served, { type, meta, handler, key, request }: Query, context: QueryContext): Promise<Answered> {
   const { model, hosting, component, componentKind: kind } = options;
-  // The position is taken first: rows may be newer than it says, never older.
-  const position = model === undefined ? '' : toToken(model.positions);
-  const answer = (): unknown => handler.answer(request as never, context);
-  const view = await handled(hosting, { component, kind, messageKind: 'query', type, payload: request, meta }, () =>
-    handler.cache === undefined ? answer() : handler.cache.answer(key, answer),
-  );
+  const find = (tables: never): unknown => {
+    const answer = (): unknown => handler.answer(request as never, tables, context);
+    return handled(hosting, { component, kind, messageKind: 'query', type, payload: request, meta }, () =>
+      handler.cache === undefined ? answer() : handler.cache.answer(key, answer),
+    );
+  };
+  const { positions, found: view } =
+    model === undefined ? { positions: noPositions, found: await find(undefined as never) } : await model.read(find);
   if (view === undefined) throw new SpoolError('NOT_FOUND', `${type} found nothing for this request`);
-  return { outcome: 'answered', view: handler.view.encode(view), position };
+  return { outcome: 'answered', view: handler.view.encode(view), position: toToken(positions) };
 }
+
+const noPositions: ReadonlyMap<string, Offset> = new Map();
 
 /** What is thrown is an answer too. */
 const safely = ({ hosting, component }: QueryHostOptions, type: string, answer: () => Promise<Answered>): Promise<Answered> =>
@@ -194,13 +199,12 @@ export async function hostProjection(
   const contexts = new Map<string, Answering>();
   for (const [bound, { model, ready }] of models) {
     const handlers = new Map<string, QueryHandler>();
-    const tables = Object.fromEntries(projection.reads.tables.map((name) => [name, readonlyTable(model, name)]));
     for (const [type, { request, view }] of Object.entries(projection.queries)) {
       const answer = projection.answer[type]!;
       handlers.set(type, {
         request: instance.codec.decoder(request),
         view: await instance.codec.encoder(topic, view),
-        answer: (asked, context) => answer(asked, tables as never, context),
+        answer,
         ...(projection.cache === undefined ? {} : { cache: createResultCache(model, projection.cache) }),
       });
     }
@@ -210,9 +214,3 @@ export async function hostProjection(
   const { name: component, maxSubscriptions } = projection;
   return hostQueries({ hosting, component, componentKind: 'projection', consumer, topic, maxSubscriptions }, contexts);
 }
-
-/** Reads what is committed; what a group under way has staged is not seen. */
-const readonlyTable = (model: ReadModel, name: string): ReadonlyTable<unknown> => ({
-  get: (key) => model.store.get(name, key),
-  range: (options) => model.store.range(name, options),
-});

@@ -1,6 +1,7 @@
 import type { PayloadOf, RecordSchema } from '@spool/schemas';
 import type { ReadonlyTable } from '@spool/streams';
-import type { Projector, Tables } from '../projector/projector.js';
+import type { Sql } from '../postgres/sql.js';
+import type { Projector, SqlTables, Tables } from '../projector/projector.js';
 import { made } from '../bundle/source.js';
 
 export interface QuerySchemas {
@@ -8,7 +9,7 @@ export interface QuerySchemas {
   readonly view: RecordSchema<unknown>;
 }
 export type Queries = Readonly<Record<string, QuerySchemas>>;
-export type ViewsOf<Rows extends Tables> = { readonly [K in keyof Rows]: ReadonlyTable<Rows[K]> };
+export type ViewsOf<Rows extends Tables> = Rows extends SqlTables ? Sql : { readonly [K in keyof Rows]: ReadonlyTable<Rows[K]> };
 
 /** What a handler has besides the request and the tables. */
 export interface QueryContext {

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Offset } from '@spool/streams';
-import type { ReadModel } from '../projector/host.js';
+import type { ReadModel } from '../projector/read-model.js';
 import type { CacheOptions } from './projection.js';
 
 export interface ResultCache {

@@ -2,7 +2,7 @@ import { setImmediate as yieldNow } from 'node:timers/promises';
 import { SpoolError, type ReadMeta } from '@spool/schemas';
 import type { SubscribeRequest } from '../gateway/messages.js';
 import { problemOf, type Answered, type ReplySender } from '../host/replying.js';
-import type { ReadModel } from '../projector/host.js';
+import type { ReadModel } from '../projector/read-model.js';
 
 export interface SubscriptionsOptions {
   readonly model: ReadModel;

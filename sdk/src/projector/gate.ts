@@ -17,8 +17,10 @@ export interface Gate {
 const patienceMs = 1000;
 const retryAfterMs = 1000;
 
+type Built = Pick<RunningProcessor, 'status'> & { caughtUp(signal: AbortSignal): Promise<void> };
+
 /** @param now the clock of deadlines */
-export function openGate(projector: string, processor: RunningProcessor, now: () => number): Gate {
+export function openGate(projector: string, processor: Built, now: () => number): Gate {
   let open = false;
   const stop = new AbortController();
   const reached = (async () => {
@@ -57,7 +59,7 @@ export function openGate(projector: string, processor: RunningProcessor, now: ()
   };
 }
 
-function progress(processor: RunningProcessor): string {
+function progress(processor: Built): string {
   const { partitions, error } = processor.status();
   let at = 0n;
   let of = 0n;

@@ -25,8 +25,18 @@ interface Timed extends Taken {
   readonly handleUs: number;
 }
 
-/** @param bound the context whose events it handles. @param gateway that its questions go through */
-export function projectorWork(hosting: Hosting, projector: Projector, bound: string, gateway: Pick<QueryGateway, 'ask'>): ProjectorWork {
+/**
+ * @param bound the context whose events it handles
+ * @param gateway that its questions go through
+ * @param tables what its handlers write to
+ */
+export function projectorWork(
+  hosting: Hosting,
+  projector: Projector,
+  bound: string,
+  gateway: Pick<QueryGateway, 'ask'>,
+  tables: (context: GroupContext) => unknown,
+): ProjectorWork {
   const { instance, bundle } = hosting;
   const { name: component, handlers, onBatch, asks } = projector;
   const read = eventReader(projector.of, instance.codec, instance.topics);
@@ -40,8 +50,6 @@ export function projectorWork(hosting: Hosting, projector: Projector, bound: str
     Object.assign(eventContext(event, replayId), { queries: queriesFor(event) });
   const messageOf = ({ event: { type, data, meta } }: Taken) =>
     ({ component, kind: 'projector', messageKind: 'event', type, payload: data, meta }) as const;
-  const tablesOf = (context: GroupContext): never =>
-    Object.fromEntries(projector.tables.map((name) => [name, context.table(name)])) as never;
   const wanted = (event: ReadEvent | undefined): event is ReadEvent =>
     event?.data !== undefined && inContext(bound, event.meta) && (onBatch !== undefined || handlers[event.type] !== undefined);
 
@@ -52,8 +60,10 @@ export function projectorWork(hosting: Hosting, projector: Projector, bound: str
       const taken = { record, event, replayId: context.replayId };
       const done = (): void => void timings.set(record, { ...taken, handleUs: microsSince(began) });
       const handler = handlers[event.type]!;
-      const pending = handled(hosting, messageOf(taken), () => handler(...([event.data, tablesOf(context), contextOf(taken)] as never[])));
-      return pending === undefined ? done() : pending.then(done);
+      const pending = handled<unknown>(hosting, messageOf(taken), () =>
+        handler(...([event.data, tables(context), contextOf(taken)] as never[])),
+      );
+      return pending instanceof Promise ? pending.then(done) : done();
     };
     const event = read(record);
     return event instanceof Promise ? event.then(apply) : apply(event);
@@ -72,11 +82,13 @@ export function projectorWork(hosting: Hosting, projector: Projector, bound: str
       const { source, type, data } = each.event;
       return { source, type, data, context: contextOf(each) };
     });
-    const handle = (): void | Promise<void> => handler(...([events, tablesOf(context)] as never[]));
+    const handle = (): unknown => handler(...([events, tables(context)] as never[]));
     /** Interceptors see each event of it. A turn of the loop for each, as the stack has an end. */
-    const around = (index: number): void | Promise<void> => {
+    const around = (index: number): unknown => {
       const next = taken[index];
-      return next === undefined ? handle() : handled(hosting, messageOf(next), async () => around(await Promise.resolve(index + 1)));
+      return next === undefined
+        ? handle()
+        : handled<unknown>(hosting, messageOf(next), async () => around(await Promise.resolve(index + 1)));
     };
     await (bundle.interceptors.length === 0 ? handle() : around(0));
     const handleUs = Math.round(microsSince(began) / taken.length);

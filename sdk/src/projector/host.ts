@@ -1,23 +1,11 @@
-import { localWork, offset, partitionKey, type Offset, type ProcessorDefinition, type RunningProcessor, type Store } from '@spool/streams';
-import { SpoolError } from '@spool/schemas';
+import { localWork, type ProcessorDefinition, type RunningProcessor } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
 import { boundContexts } from '../context/context.js';
 import type { QueryGateway } from '../gateway/messages.js';
 import type { Hosting } from '../host/hosting.js';
-import { reached } from '../position/token.js';
 import { projectorWork } from './handlers.js';
 import type { Projector } from './projector.js';
-
-/** The read model of a projector, as the projections of this process read it. */
-export interface ReadModel {
-  readonly store: Store;
-  /** The position that the rows reflect. */
-  readonly positions: ReadonlyMap<string, Offset>;
-  /** Resolves when the rows reflect the position. @throws SpoolError EXPIRED at the deadline (milliseconds since the epoch). */
-  reach(position: ReadonlyMap<string, Offset>, deadline: number): Promise<void>;
-  /** Called after each commit of the rows. @returns forgets the listener */
-  onCommit(listener: () => void): () => void;
-}
+import { localHome, type HomeRequest, type ReadModel } from './read-model.js';
 
 export interface ProjectorHost {
   readonly model: ReadModel;
@@ -25,7 +13,7 @@ export interface ProjectorHost {
 }
 
 /**
- * Runs a projector, once for each context that it is bound to: every instance reads all partitions and holds the whole read model in a store of its own.
+ * Runs a projector, once for each context that it is bound to.
  * @returns by context
  */
 export async function hostProjector(
@@ -48,24 +36,22 @@ async function hostInContext(
   const consumer = consumerId(hosting.bundle.id, projector.name, projector.version, bound);
   const sources = projector.of.map(({ name }) => instance.topics.events(name));
   await instance.kafka.admin.ensureTopics([instance.topics.deadLetters(consumer), ...sources]);
-  let store: Store | undefined;
-  /** Its partitions, at their beginnings. */
-  let unread: ReadonlyMap<string, Offset> = new Map();
-  const waiting = new Set<() => void>();
-  const { committed, ...handlers } = projectorWork(hosting, projector, bound, gateway);
+  const at: HomeRequest = { instance, consumer, projector, postgres: hosting.postgres };
+  const home = await (projector.home ?? localHome)(at);
   const definition: ProcessorDefinition = {
     consumer,
     sources: sources.map(({ name }) => name),
-    assignment: 'all',
+    assignment: home.assignment,
     startAt: 'earliest',
+    ...(hosting.sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs: hosting.sessionTimeoutMs }),
     ...(sources.length > 1 ? { order: 'time' } : {}),
-    open(task) {
-      const opened = instance.openStore(consumer, task.id, String(projector.version));
-      store = opened;
-      unread = new Map(task.partitions.map((at) => [partitionKey(at), offset(0)]));
-      const work = localWork({
+    async open(task) {
+      const { store, tables } = await home.open(task);
+      const { committed, ...handlers } = projectorWork(hosting, projector, bound, gateway, tables);
+      return localWork({
         consumer,
-        store: opened,
+        store,
+        partitions: task.partitions,
         deadLetters: instance.producer,
         deadLetterTopic: instance.topics.deadLetters(consumer).name,
         owner: instance.id,
@@ -74,48 +60,11 @@ async function hostInContext(
         ...handlers,
         onCommitted() {
           committed();
-          for (const check of waiting) check();
+          home.committed();
         },
       });
-      return Promise.resolve(work);
     },
   };
   const processor = await instance.run(definition);
-  const model: ReadModel = {
-    get store() {
-      return store!;
-    },
-    get positions() {
-      return store?.checkpoint.positions ?? new Map<string, Offset>();
-    },
-    reach(position, deadline) {
-      const there = (): boolean => reached(new Map([...unread, ...model.positions]), position);
-      return reach(there, waiting, deadline - instance.now());
-    },
-    onCommit(listener) {
-      waiting.add(listener);
-      return () => void waiting.delete(listener);
-    },
-  };
-  return { model, processor };
-}
-
-function reach(there: () => boolean, waiting: Set<() => void>, leftMs: number): Promise<void> {
-  if (there()) return Promise.resolve();
-  return new Promise((resolve, reject) => {
-    const check = (): void => {
-      if (!there()) return;
-      clearTimeout(timer);
-      waiting.delete(check);
-      resolve();
-    };
-    const timer = setTimeout(
-      () => {
-        waiting.delete(check);
-        reject(new SpoolError('EXPIRED', 'the read model did not reach the position in time'));
-      },
-      Math.max(0, leftMs),
-    );
-    waiting.add(check);
-  });
+  return { model: home.model, processor };
 }

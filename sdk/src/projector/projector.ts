@@ -3,7 +3,9 @@ import type { Table } from '@spool/streams';
 import { made } from '../bundle/source.js';
 import type { ContextOptions } from '../context/context.js';
 import type { QueryAsker } from '../gateway/declared.js';
+import type { Sql } from '../postgres/sql.js';
 import type { EventOf, EventSource, EventTypesOf, QueryTarget } from '../messages.js';
+import type { HomeRequest, ModelHome } from './read-model.js';
 
 export interface EventContext {
   /** The aggregate or service that the event is of. */
@@ -28,7 +30,12 @@ export interface ProjectorContext<Q extends QueryTarget = never> extends EventCo
 
 /** The tables of a read model, by name: `{ airports: Table<AirportRow> }`. */
 export type Tables = object;
-export type TablesOf<T extends Tables> = { readonly [K in keyof T]: Table<T[K]> };
+export type TablesOf<T extends Tables> = T extends SqlTables ? Sql : { readonly [K in keyof T]: Table<T[K]> };
+declare const sqlTables: unique symbol;
+/** In place of row types: the tables are those of a database, see `postgresProjector`. */
+export interface SqlTables {
+  readonly [sqlTables]: true;
+}
 
 /** An event as a batch has it; `type`, and `source` where two of them have events of that type, tell what `data` is. */
 export type ProjectedEvent<S extends EventSource, Context = EventContext> = S extends unknown
@@ -42,7 +49,7 @@ export type ProjectedEvent<S extends EventSource, Context = EventContext> = S ex
     }[keyof S['events'] & string]
   : never;
 
-interface ProjectorParts<S extends EventSource, Rows extends Tables, Q extends QueryTarget> extends ContextOptions {
+export interface ProjectorParts<S extends EventSource, Q extends QueryTarget> extends ContextOptions {
   readonly description?: string;
   /**
    * Whose events it reads. Those of several come in the order of their time as far as the logs reach, those of one aggregate always in their own.
@@ -54,13 +61,15 @@ interface ProjectorParts<S extends EventSource, Rows extends Tables, Q extends Q
   readonly version?: number;
   /** The bundle stays `starting`, unannounced and without its invokers, until this read model has reached where the log ended at the start. @default false */
   readonly gate?: boolean;
-  /** The names of the tables; a row type for each. */
-  readonly tables: { readonly [K in keyof Rows]: TableOf<Rows[K]> };
 }
 interface EventByEvent<S extends EventSource, Rows extends Tables, Q extends QueryTarget> {
   /** The events it cares for, one by one. Rows and position commit together: each event counts once. */
   readonly on: {
-    readonly [K in EventTypesOf<S>]?: (event: EventOf<S, K>, tables: TablesOf<Rows>, context: ProjectorContext<Q>) => void | Promise<void>;
+    readonly [K in EventTypesOf<S>]?: (
+      event: EventOf<S, K>,
+      tables: TablesOf<Rows>,
+      context: ProjectorContext<Q>,
+    ) => void | Promise<unknown>;
   };
   readonly onBatch?: never;
 }
@@ -69,11 +78,16 @@ interface BatchByBatch<S extends EventSource, Rows extends Tables, Q extends Que
    * All events of its sources, in place of `on`: those that came while the batch before was under way, 2,000 at the most, in order. Rows and position commit
    * together: each event counts once. When it fails for good, nothing of the batch is kept, and it gets the events one by one, so that the one to blame is parked.
    */
-  readonly onBatch: (events: readonly ProjectedEvent<S, ProjectorContext<Q>>[], tables: TablesOf<Rows>) => void | Promise<void>;
+  readonly onBatch: (events: readonly ProjectedEvent<S, ProjectorContext<Q>>[], tables: TablesOf<Rows>) => void | Promise<unknown>;
   readonly on?: never;
 }
-export type ProjectorOptions<S extends EventSource, Rows extends Tables, Q extends QueryTarget = never> = ProjectorParts<S, Rows, Q> &
-  NoInfer<EventByEvent<S, Rows, Q> | BatchByBatch<S, Rows, Q>>;
+export type ProjectorHandlers<S extends EventSource, Rows extends Tables, Q extends QueryTarget> = NoInfer<
+  EventByEvent<S, Rows, Q> | BatchByBatch<S, Rows, Q>
+>;
+export type ProjectorOptions<S extends EventSource, Rows extends Tables, Q extends QueryTarget = never> = ProjectorParts<S, Q> & {
+  /** The names of the tables; a row type for each. */
+  readonly tables: { readonly [K in keyof Rows]: TableOf<Rows[K]> };
+} & ProjectorHandlers<S, Rows, Q>;
 
 declare const rowType: unique symbol;
 /** Names the row type of a table for the compiler. */
@@ -82,7 +96,7 @@ export interface TableOf<Row> {
 }
 export const table = <Row>(): TableOf<Row> => ({});
 
-type Handler = (...given: never[]) => void | Promise<void>;
+type Handler = (...given: never[]) => void | Promise<unknown>;
 /** A projector with the types of its events forgotten, as the host runs it. */
 export interface Projector<Name extends string = string, Rows extends Tables = Tables> extends ContextOptions {
   readonly kind: 'projector';
@@ -96,6 +110,8 @@ export interface Projector<Name extends string = string, Rows extends Tables = T
   /** Empty where it takes batches. */
   readonly handlers: Readonly<Record<string, Handler | undefined>>;
   readonly onBatch?: Handler;
+  /** Where it keeps its read model. @default on the disk of each instance */
+  readonly home?: (request: HomeRequest) => Promise<ModelHome>;
   readonly rows?: Rows;
 }
 
@@ -107,8 +123,16 @@ export function projector<const Name extends string, S extends EventSource, Rows
   name: Name,
   options: ProjectorOptions<S, Rows, Q>,
 ): Projector<Name, Rows> {
-  const { description = '', version = 1, gate = false, of, asks = [], tables, on = {}, onBatch, contexts } = options;
-  return made<Projector<Name, Rows>>(projector, {
+  return made<Projector<Name, Rows>>(projector, { ...projectorOf(name, options), tables: Object.keys(options.tables) });
+}
+
+/** What all kinds of projectors have, with their defaults. */
+export function projectorOf<const Name extends string, S extends EventSource, Rows extends Tables, Q extends QueryTarget>(
+  name: Name,
+  options: ProjectorParts<S, Q> & ProjectorHandlers<S, Rows, Q>,
+): Omit<Projector<Name, Rows>, 'tables'> {
+  const { description = '', version = 1, gate = false, of, asks = [], on = {}, onBatch, contexts } = options;
+  return {
     kind: 'projector',
     name,
     description,
@@ -116,9 +140,8 @@ export function projector<const Name extends string, S extends EventSource, Rows
     gate,
     of: [of].flat(),
     asks,
-    tables: Object.keys(tables),
     handlers: on as Projector['handlers'],
     ...(onBatch === undefined ? {} : { onBatch: onBatch as Handler }),
     ...(contexts === undefined ? {} : { contexts }),
-  });
+  };
 }

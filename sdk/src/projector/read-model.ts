@@ -1,0 +1,125 @@
+import { SpoolError } from '@spool/schemas';
+import {
+  offset,
+  partitionKey,
+  type GroupContext,
+  type Instance,
+  type LocalStore,
+  type Offset,
+  type TaskRequest,
+  type TopicPartition,
+} from '@spool/streams';
+import { reached } from '../position/token.js';
+import type { PostgresDatabase } from '../postgres/database.js';
+import type { Projector } from './projector.js';
+
+/** The read model of a projector, as the projections of this process read it. */
+export interface ReadModel {
+  /** The position that the rows reflect, as far as this process knows. */
+  readonly positions: ReadonlyMap<string, Offset>;
+  /** Gives an answer from what is committed, with the position that it reflects at least. */
+  read<T>(answer: (tables: never) => T | Promise<T>): Promise<{ readonly positions: ReadonlyMap<string, Offset>; readonly found: T }>;
+  /** Resolves when the rows reflect the position. @throws SpoolError EXPIRED at the deadline (milliseconds since the epoch). */
+  reach(position: ReadonlyMap<string, Offset>, deadline: number): Promise<void>;
+  /** Called after each commit of the rows. @returns forgets the listener */
+  onCommit(listener: () => void): () => void;
+  /** Resolves when it has come to where the log ends now, of whatever instance the work is. @default when this instance has */
+  caughtUp?(signal: AbortSignal): Promise<void>;
+}
+
+/** Where a projector keeps its read model. */
+export interface ModelHome {
+  readonly model: ReadModel;
+  /** `all`: each instance has its own. `group`: they share one. */
+  readonly assignment: 'all' | 'group';
+  /** For a task. @param tables what handlers write to */
+  open(task: TaskRequest): Promise<{ readonly store: LocalStore; readonly tables: (context: GroupContext) => unknown }>;
+  /** A group is durable. */
+  committed(): void;
+}
+
+export interface HomeRequest {
+  readonly instance: Instance;
+  readonly projector: Projector;
+  /** Of this projector, version and context. */
+  readonly consumer: string;
+  /** See `BundleConfig`. */
+  readonly postgres: PostgresDatabase | undefined;
+}
+
+/** Tables in a store on this instance's disk. */
+export function localHome({ instance, projector, consumer }: HomeRequest): ModelHome {
+  let store: LocalStore | undefined;
+  let unread: ReadonlyMap<string, Offset> = new Map();
+  const waiting = createWaiting();
+  const named = (table: (name: string) => unknown): unknown => Object.fromEntries(projector.tables.map((name) => [name, table(name)]));
+  /** What a group under way has staged is not seen. */
+  const views = named((name) => ({
+    get: (key: string) => store!.get(name, key),
+    range: (options?: object) => store!.range(name, options),
+  }));
+  const model: ReadModel = {
+    get positions() {
+      return store?.checkpoint.positions ?? new Map<string, Offset>();
+    },
+    async read(answer) {
+      // The position is taken first: rows may be newer than it says, never older.
+      const { positions } = model;
+      return { positions, found: await answer(views as never) };
+    },
+    reach: (position, deadline) => waiting.reach(() => new Map([...unread, ...model.positions]), position, deadline - instance.now()),
+    onCommit: waiting.add,
+  };
+  return {
+    model,
+    assignment: 'all',
+    open(task) {
+      const opened = instance.openStore(consumer, task.id, String(projector.version));
+      store = opened;
+      unread = beginnings(task.partitions);
+      return Promise.resolve({ store: opened, tables: (context) => named((name) => context.table(name)) });
+    },
+    committed: waiting.tell,
+  };
+}
+
+/** Partitions of which nothing has been read: a position in one of them is waited for as well. */
+export const beginnings = (partitions: readonly TopicPartition[]): ReadonlyMap<string, Offset> =>
+  new Map(partitions.map((at) => [partitionKey(at), offset(0)]));
+
+/** Those who wait for a commit. */
+export interface Waiting {
+  add(listener: () => void): () => void;
+  tell(): void;
+  /** @throws SpoolError EXPIRED */
+  reach(positions: () => ReadonlyMap<string, Offset>, wanted: ReadonlyMap<string, Offset>, leftMs: number): Promise<void>;
+}
+
+export function createWaiting(): Waiting {
+  const listeners = new Set<() => void>();
+  return {
+    add(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    tell() {
+      for (const listener of listeners) listener();
+    },
+    reach(positions, wanted, leftMs) {
+      if (reached(positions(), wanted)) return Promise.resolve();
+      return new Promise((resolve, reject) => {
+        const end = (settle: () => void): void => {
+          clearTimeout(timer);
+          listeners.delete(check);
+          settle();
+        };
+        const check = (): void => {
+          if (reached(positions(), wanted)) end(resolve);
+        };
+        const late = (): void => reject(new SpoolError('EXPIRED', 'the read model did not reach the position in time'));
+        const timer = setTimeout(() => end(late), Math.max(0, leftMs));
+        listeners.add(check);
+      });
+    },
+  };
+}
