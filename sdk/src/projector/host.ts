@@ -35,7 +35,9 @@ async function hostInContext(
   const { instance } = hosting;
   const consumer = consumerId(hosting.bundle.id, projector.name, projector.version, bound);
   const sources = projector.of.map(({ name }) => instance.topics.events(name));
-  await instance.kafka.admin.ensureTopics([instance.topics.deadLetters(consumer), ...sources]);
+  // Those whom it asks may start after it.
+  const asked = projector.asks.map(({ name }) => instance.topics.queries(name));
+  await instance.kafka.admin.ensureTopics([instance.topics.deadLetters(consumer), ...sources, ...asked]);
   const at: HomeRequest = { instance, consumer, projector, postgres: hosting.postgres };
   const home = await (projector.home ?? localHome)(at);
   const definition: ProcessorDefinition = {

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createCodec, createMemoryRegistry, record, toSpoolError } from '@spool/schemas';
 import { createMemoryCluster, topicCatalogue } from '@spool/streams';
 import { aggregate } from '../aggregate/aggregate.js';
@@ -295,7 +296,7 @@ describe('what a projector asks', () => {
     tables: { doors: table<{ colour: string; sum: number }>() },
     on: {
       Turned: async ({ colour }, { doors }, { aggregateId, queries }) => {
-        const { view } = await queries.ask(Sums, 'Total', {});
+        const { view } = await queries.ask(Sums, 'Total', {}, { timeoutMs: 300 });
         doors.put(aggregateId, { colour, sum: view.sum });
       },
     },
@@ -308,7 +309,7 @@ describe('what a projector asks', () => {
     answer: { DoorOf: ({ id }, { doors }) => doors.get(id) },
   });
 
-  it('is answered, carries on what its event carries, and fails for the moment while nobody answers', async () => {
+  it('is answered, and carries on what its event carries', async () => {
     await using log = world();
     await using running = await log.start([Counter, Door, Totals, Sums, Painted, Doors], { interceptors: [notes] });
     const { gateway } = running;
@@ -319,6 +320,19 @@ describe('what a projector asks', () => {
     const { view } = await gateway.ask(Doors, 'DoorOf', { id: 'front' }, { after: painted.position });
     expect(view).toEqual({ colour: 'red', sum: 5 });
     expect(asked[0]).toEqual({ actor: 'ada', context: 'default', causationId: painted.events[0]!.id });
+  });
+
+  it('is asked again while nobody answers', async () => {
+    await using log = world();
+    await using doors = await log.start([Door, { ...Painted, gate: false } as typeof Painted, Doors], { id: 'doors' });
+    const { position: after } = await doors.gateway.send(Door, 'Turn', 'front', {});
+    const painter = () => doors.instance.status().find(({ consumer }) => consumer.includes('Painted'));
+    while (painter()?.error === undefined) await sleep(10);
+    expect(painter()).toMatchObject({ state: 'running', error: expect.stringContaining('INDETERMINATE') as string });
+    await using counters = await log.start([Counter, Totals, Sums], { id: 'counters' });
+    await counters.gateway.send(Counter, 'Add', 'a', { n: 5 });
+    const { view } = await doors.gateway.ask(Doors, 'DoorOf', { id: 'front' }, { after, timeoutMs: 30_000 });
+    expect(view).toMatchObject({ colour: 'red' });
   });
 
   it('is refused when the answer would wait for itself', async () => {
