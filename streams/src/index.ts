@@ -9,6 +9,7 @@ export { offsetWork, type OffsetWorkOptions } from './engine/offset-work.js';
 export { runProcessor, type ProcessorOptions, type RunningProcessor } from './engine/processor.js';
 export { readToEnd, type ReadToEndOptions, type RestoreProgress, type RestoreSource, type TaskCheckpoint } from './engine/restore.js';
 export { backOffMs } from './engine/retry.js';
+export { standsAt } from './engine/standstill.js';
 export { isTransient } from './engine/parking.js';
 export { handling, type Commit, type Handled, type Handling, type HandlingOptions, type TaskContext } from './engine/handling.js';
 export { rowValue, type StoreSpec } from './engine/stores.js';

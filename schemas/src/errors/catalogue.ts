@@ -219,6 +219,18 @@ export const catalogue = {
     title: 'The disk is full',
     remedy: 'Free space on the volume the detail names; nothing acknowledged is lost.',
   },
+  EVENT_UNKNOWN: {
+    status: 422,
+    retryable: 'never',
+    title: 'The event is of a type that its reader does not know',
+    remedy: 'Declare the event in its source, or let the component pass over events that it does not know.',
+  },
+  PARTITION_HELD: {
+    status: 503,
+    retryable: 'backoff',
+    title: 'A consumer does not pass a record',
+    remedy: 'Deploy code that knows the event, or seek beyond the record that the detail names.',
+  },
   UNKNOWN_CONSUMER: { status: 404, retryable: 'never', title: 'No such consumer', remedy: 'GET /api/v1/consumers lists the consumers.' },
   ORDER_REFUSED: {
     status: 409,

@@ -1,5 +1,6 @@
-import { readMeta, SpoolError, type Codec, type Decoder, type ReadMeta } from '@spool/schemas';
-import type { ConsumedRecord, TopicCatalogue } from '@spool/streams';
+import { readMeta, SpoolError, toSpoolError, type Codec, type Decoder, type ReadMeta } from '@spool/schemas';
+import { isTransient, standsAt, type ConsumedRecord, type TopicCatalogue } from '@spool/streams';
+import { inContext } from '../context/context.js';
 import type { EventSource } from '../messages.js';
 import type { EventContext } from '../projector/projector.js';
 
@@ -15,21 +16,38 @@ export interface ReadEvent {
   readonly meta: ReadMeta;
 }
 
+/** What a component does with events that it cannot know. */
+export interface UnknownEvents {
+  /**
+   * What becomes of an event of a type that its source does not declare: `skip` passes it over, `park` puts it among the dead letters, with what follows of
+   * its aggregate, `fail` keeps the partition (of an observer: the aggregate) where it is, says so in the status, and tries again until code comes that
+   * knows it. An event of a declared type whose bytes cannot be read is parked, and with `fail` it is not passed either. @default 'skip'
+   */
+  readonly unknown?: 'skip' | 'park' | 'fail';
+}
+
+export interface EventReaderOptions extends UnknownEvents {
+  /** Events of others are undefined. @default all are read */
+  readonly bound?: string;
+}
+
 interface SourceReader {
   readonly name: string;
   readonly decoders: ReadonlyMap<string, Decoder<unknown>>;
   readonly typeOfName: ReadonlyMap<string, string>;
 }
+type MaybeLater<T> = T | Promise<T>;
 
 /**
  * Decodes events of the sources by the schemas of this version of the code, and by the upcasters of the codec, under the name that they have now; an event of a type that
- * its source does not declare has no data. The topic of a record tells its source, so that two of them may have events of the same name.
+ * its source does not declare has no data, if it is passed over. The topic of a record tells its source, so that two of them may have events of the same name.
  */
 export function eventReader(
   sources: EventSource | readonly EventSource[],
   codec: Codec,
   topics: Pick<TopicCatalogue, 'events'>,
-): (record: ConsumedRecord) => ReadEvent | undefined | Promise<ReadEvent | undefined> {
+  { unknown, bound }: EventReaderOptions = {},
+): (record: ConsumedRecord) => MaybeLater<ReadEvent | undefined> {
   const readers = new Map<string, SourceReader>();
   for (const { name, events } of [sources].flat()) {
     const declared = Object.entries(events);
@@ -39,40 +57,60 @@ export function eventReader(
       typeOfName: new Map(declared.map(([type, schema]) => [schema.fullName, type])),
     });
   }
+  /** It may have had another name when it was written. */
+  const currentType = (type: string, { decoders, typeOfName }: SourceReader, value: Buffer): MaybeLater<string> => {
+    if (decoders.has(type) || codec.currentName === undefined) return type;
+    const nameless = (thrown: unknown): string => {
+      if (unknown !== 'skip' || isTransient(thrown)) throw thrown;
+      return type;
+    };
+    try {
+      const name = codec.currentName(value);
+      const typeOf = (found: string): string => typeOfName.get(found) ?? type;
+      return name instanceof Promise ? name.then(typeOf, nameless) : typeOf(name);
+    } catch (thrown) {
+      return nameless(thrown);
+    }
+  };
+  const read = (record: ConsumedRecord, meta: ReadMeta, key: Buffer, value: Buffer): MaybeLater<ReadEvent> => {
+    const { type: written, aggregateVersion: version } = meta;
+    if (written === undefined || version === undefined) {
+      throw new SpoolError('RECORD_UNREADABLE', `${place(record)} is not an event: ce_type and aggregateversion are missing`);
+    }
+    const reader = readers.get(record.topic);
+    const source = reader?.name ?? '';
+    const aggregateId = key.toString();
+    const at = meta.time ?? record.timestamp;
+    const readAs = (type: string): MaybeLater<ReadEvent> => {
+      const decoder = reader?.decoders.get(type);
+      if (decoder === undefined && (unknown === 'park' || unknown === 'fail')) {
+        throw new SpoolError('EVENT_UNKNOWN', `${type} is not among the events of ${source}`);
+      }
+      const data = decoder?.decode(value);
+      const event = (decoded: unknown): ReadEvent => ({ source, type, aggregateId, version, at, data: decoded, meta });
+      return data instanceof Promise ? data.then(event) : event(data);
+    };
+    const type = reader === undefined ? written : currentType(written, reader, value);
+    return type instanceof Promise ? type.then(readAs) : readAs(type);
+  };
   return (record) => {
     if (record.value === null || record.key === null) return undefined;
     const meta = readMeta(record.headers);
-    const { type, aggregateVersion: version } = meta;
-    if (type === undefined || version === undefined) {
-      throw new SpoolError(
-        'RECORD_UNREADABLE',
-        `${record.topic}-${record.partition}@${record.offset} is not an event: ce_type and aggregateversion are missing`,
-      );
-    }
-    const { value } = record;
-    const reader = readers.get(record.topic);
-    const aggregateId = record.key.toString();
-    const at = meta.time ?? record.timestamp;
-    const readAs = (current: string): ReadEvent | Promise<ReadEvent> => {
-      const data = reader?.decoders.get(current)?.decode(value);
-      const event = (read: unknown): ReadEvent => ({
-        source: reader?.name ?? '',
-        type: current,
-        aggregateId,
-        version,
-        at,
-        data: read,
-        meta,
-      });
-      return data instanceof Promise ? data.then(event) : event(data);
+    if (bound !== undefined && !inContext(bound, meta)) return undefined;
+    const held = (thrown: unknown): never => {
+      if (unknown !== 'fail' || isTransient(thrown)) throw thrown;
+      throw standsAt(record, toSpoolError(thrown).message, thrown);
     };
-    if (reader === undefined || reader.decoders.has(type) || codec.currentName === undefined) return readAs(type);
-    // It may have had another name when it was written.
-    const name = codec.currentName(value);
-    const renamed = (current: string): ReadEvent | Promise<ReadEvent> => readAs(reader.typeOfName.get(current) ?? type);
-    return name instanceof Promise ? name.then(renamed) : renamed(name);
+    try {
+      const event = read(record, meta, record.key, record.value);
+      return event instanceof Promise ? event.catch(held) : event;
+    } catch (thrown) {
+      return held(thrown);
+    }
   };
 }
+
+const place = ({ topic, partition, offset }: ConsumedRecord): string => `${topic}-${partition}@${offset}`;
 
 /** What a handler is told of an event. */
 export const eventContext = (event: ReadEvent, replayId?: string): EventContext => ({

@@ -1,7 +1,7 @@
 import { toSpoolError } from '@spool/schemas';
 import { offsetWork, type ConsumedRecord, type ProcessorDefinition, type RunningProcessor } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
-import { boundContexts, inContext } from '../context/context.js';
+import { boundContexts } from '../context/context.js';
 import { eventContext, eventReader, type ReadEvent } from '../event/reader.js';
 import { declaredCommands, declaredQueries } from '../gateway/declared.js';
 import type { Gateway } from '../gateway/messages.js';
@@ -26,13 +26,13 @@ function define(hosting: Hosting, observer: Observer, gateway: Gateway, context:
   const { instance, bundle } = hosting;
   const { topics, kafka, now } = instance;
   const consumer = consumerId(bundle.id, observer.name, 1, context);
-  const read = eventReader(observer.of, instance.codec, topics);
+  const read = eventReader(observer.of, instance.codec, topics, { unknown: observer.unknown, bound: context });
   const { name, handlers } = observer;
 
   const observe = async (record: ConsumedRecord, event: ReadEvent, signal: AbortSignal): Promise<void> => {
     const { type, data, meta } = event;
     const handler = handlers[type];
-    if (handler === undefined || data === undefined || !inContext(context, meta)) return;
+    if (handler === undefined || data === undefined) return;
     const began = performance.now();
     const span = (errorClass: string | null): void =>
       emitSpan(instance, {

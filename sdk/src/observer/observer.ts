@@ -1,4 +1,5 @@
 import { made } from '../bundle/source.js';
+import type { UnknownEvents } from '../event/reader.js';
 import type { ContextOptions } from '../context/context.js';
 import type { CommandSender, QueryAsker } from '../gateway/declared.js';
 import type { CommandTarget, EventOf, EventSource, EventTypesOf, QueryTarget } from '../messages.js';
@@ -19,7 +20,8 @@ export interface ObserverContext<T extends CommandTarget = never, Q extends Quer
   readonly log: (message: string, fields?: Readonly<Record<string, unknown>>) => void;
 }
 
-export interface ObserverOptions<S extends EventSource, T extends CommandTarget, Q extends QueryTarget> extends ContextOptions {
+export interface ObserverOptions<S extends EventSource, T extends CommandTarget, Q extends QueryTarget>
+  extends ContextOptions, UnknownEvents {
   readonly description?: string;
   /** Whose events it reacts to. */
   readonly of: S | readonly S[];
@@ -41,7 +43,7 @@ export interface ObserverOptions<S extends EventSource, T extends CommandTarget,
 }
 
 /** An observer with the types of its parts forgotten, as the host runs it. */
-export interface Observer<Name extends string = string> extends ContextOptions {
+export interface Observer<Name extends string = string> extends ContextOptions, Required<UnknownEvents> {
   readonly kind: 'observer';
   readonly name: Name;
   readonly description: string;
@@ -72,5 +74,6 @@ export const observer = <const Name extends string, S extends EventSource, T ext
     handlers: options.on,
     concurrency: options.concurrency ?? 100,
     startAt: options.startAt ?? 'latest',
+    unknown: options.unknown ?? 'skip',
     ...(options.contexts === undefined ? {} : { contexts: options.contexts }),
   });

@@ -1,5 +1,4 @@
 import type { ConsumedRecord, GroupContext, LocalContext } from '@spool/streams';
-import { inContext } from '../context/context.js';
 import { eventContext, eventReader, type ReadEvent } from '../event/reader.js';
 import { declaredQueries, type QueryAsker } from '../gateway/declared.js';
 import type { QueryGateway } from '../gateway/messages.js';
@@ -39,7 +38,7 @@ export function projectorWork(
 ): ProjectorWork {
   const { instance, bundle } = hosting;
   const { name: component, handlers, onBatch, asks } = projector;
-  const read = eventReader(projector.of, instance.codec, instance.topics);
+  const read = eventReader(projector.of, instance.codec, instance.topics, { unknown: projector.unknown, bound });
   /** By record: one that is handled again, after a group that failed, counts once. */
   const timings = new Map<ConsumedRecord, Timed>();
   const nothing = declaredQueries(gateway, component, asks, (asked) => asked);
@@ -51,7 +50,7 @@ export function projectorWork(
   const messageOf = ({ event: { type, data, meta } }: Taken) =>
     ({ component, kind: 'projector', messageKind: 'event', type, payload: data, meta }) as const;
   const wanted = (event: ReadEvent | undefined): event is ReadEvent =>
-    event?.data !== undefined && inContext(bound, event.meta) && (onBatch !== undefined || handlers[event.type] !== undefined);
+    event?.data !== undefined && (onBatch !== undefined || handlers[event.type] !== undefined);
 
   const one = (record: ConsumedRecord, context: LocalContext): void | Promise<void> => {
     const began = performance.now();

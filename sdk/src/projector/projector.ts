@@ -1,6 +1,7 @@
 import type { PayloadOf } from '@spool/schemas';
 import type { Table } from '@spool/streams';
 import { made } from '../bundle/source.js';
+import type { UnknownEvents } from '../event/reader.js';
 import type { ContextOptions } from '../context/context.js';
 import type { QueryAsker } from '../gateway/declared.js';
 import type { Sql } from '../postgres/sql.js';
@@ -49,7 +50,7 @@ export type ProjectedEvent<S extends EventSource, Context = EventContext> = S ex
     }[keyof S['events'] & string]
   : never;
 
-export interface ProjectorParts<S extends EventSource, Q extends QueryTarget> extends ContextOptions {
+export interface ProjectorParts<S extends EventSource, Q extends QueryTarget> extends ContextOptions, UnknownEvents {
   readonly description?: string;
   /**
    * Whose events it reads. Those of several come in the order of their time as far as the logs reach, those of one aggregate always in their own.
@@ -69,7 +70,7 @@ interface EventByEvent<S extends EventSource, Rows extends Tables, Q extends Que
       event: EventOf<S, K>,
       tables: TablesOf<Rows>,
       context: ProjectorContext<Q>,
-    ) => void | Promise<unknown>;
+    ) => unknown;
   };
   readonly onBatch?: never;
 }
@@ -78,7 +79,7 @@ interface BatchByBatch<S extends EventSource, Rows extends Tables, Q extends Que
    * All events of its sources, in place of `on`: those that came while the batch before was under way, 2,000 at the most, in order. Rows and position commit
    * together: each event counts once. When it fails for good, nothing of the batch is kept, and it gets the events one by one, so that the one to blame is parked.
    */
-  readonly onBatch: (events: readonly ProjectedEvent<S, ProjectorContext<Q>>[], tables: TablesOf<Rows>) => void | Promise<unknown>;
+  readonly onBatch: (events: readonly ProjectedEvent<S, ProjectorContext<Q>>[], tables: TablesOf<Rows>) => unknown;
   readonly on?: never;
 }
 export type ProjectorHandlers<S extends EventSource, Rows extends Tables, Q extends QueryTarget> = NoInfer<
@@ -96,9 +97,9 @@ export interface TableOf<Row> {
 }
 export const table = <Row>(): TableOf<Row> => ({});
 
-type Handler = (...given: never[]) => void | Promise<unknown>;
+type Handler = (...given: never[]) => unknown;
 /** A projector with the types of its events forgotten, as the host runs it. */
-export interface Projector<Name extends string = string, Rows extends Tables = Tables> extends ContextOptions {
+export interface Projector<Name extends string = string, Rows extends Tables = Tables> extends ContextOptions, Required<UnknownEvents> {
   readonly kind: 'projector';
   readonly name: Name;
   readonly description: string;
@@ -131,7 +132,7 @@ export function projectorOf<const Name extends string, S extends EventSource, Ro
   name: Name,
   options: ProjectorParts<S, Q> & ProjectorHandlers<S, Rows, Q>,
 ): Omit<Projector<Name, Rows>, 'tables'> {
-  const { description = '', version = 1, gate = false, of, asks = [], on = {}, onBatch, contexts } = options;
+  const { description = '', version = 1, gate = false, of, asks = [], on = {}, onBatch, contexts, unknown = 'skip' } = options;
   return {
     kind: 'projector',
     name,
@@ -140,6 +141,7 @@ export function projectorOf<const Name extends string, S extends EventSource, Ro
     gate,
     of: [of].flat(),
     asks,
+    unknown,
     handlers: on as Projector['handlers'],
     ...(onBatch === undefined ? {} : { onBatch: onBatch as Handler }),
     ...(contexts === undefined ? {} : { contexts }),

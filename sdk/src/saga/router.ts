@@ -11,7 +11,6 @@ import {
   type TaskWork,
 } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
-import { inContext } from '../context/context.js';
 import { eventContext, eventReader, type ReadEvent } from '../event/reader.js';
 import type { Hosting } from '../host/hosting.js';
 import type { EventContext } from '../projector/projector.js';
@@ -45,7 +44,7 @@ export function sagaRouter(hosting: Hosting, saga: Saga, bound: string, heads: R
   const consumer = consumerId(hosting.bundle.id, saga.name, 1, bound);
   const inbox = topics.saga(saga.name).name;
   const changelog = topics.changelog(consumer, 1).name;
-  const read = eventReader(saga.of, codec, topics);
+  const read = eventReader(saga.of, codec, topics, { unknown: saga.unknown, bound });
   const writer = hosting.transactions !== 'partition' ? createSharedWriter({ kafka, prefix: `${consumer}/${instance.id}` }) : undefined;
   const onError = (error: unknown): void => log('error', 'the store cannot be written', { consumer, error: String(error) });
 
@@ -82,7 +81,7 @@ export function sagaRouter(hosting: Hosting, saga: Saga, bound: string, heads: R
         signal: task.signal,
         handle(record, tx) {
           const go = (event: ReadEvent | undefined): void | Promise<void> => {
-            if (event?.data !== undefined && inContext(bound, event.meta) && saga.on[event.type] !== undefined) forward(record, event, tx);
+            if (event?.data !== undefined && saga.on[event.type] !== undefined) forward(record, event, tx);
           };
           const event = read(record);
           return event instanceof Promise ? event.then(go) : go(event);

@@ -1,4 +1,5 @@
 import type { PayloadOf } from '@spool/schemas';
+import type { UnknownEvents } from '../event/reader.js';
 import type { ContextOptions } from '../context/context.js';
 import type { ExpectedVersion, Priority } from '../gateway/messages.js';
 import type { CommandTarget, EventOf, EventSource, EventTypesOf, TargetNamed } from '../messages.js';
@@ -83,12 +84,8 @@ export interface SagaReaction<State, Event, Context> {
 
 type CommandTypes<Target extends CommandTarget> = Target extends unknown ? keyof Target['commands'] & string : never;
 
-export interface SagaOptions<
-  State,
-  Sources extends readonly EventSource[],
-  Targets extends readonly CommandTarget[],
-  Timers extends string,
-> extends ContextOptions {
+export interface SagaOptions<State, Sources extends readonly EventSource[], Targets extends readonly CommandTarget[], Timers extends string>
+  extends ContextOptions, UnknownEvents {
   readonly description?: string;
   /** Aggregates and services whose events it reacts to. */
   readonly of: Sources;
@@ -122,7 +119,7 @@ export interface SagaOptions<
 
 type Handler = (...given: never[]) => unknown;
 /** A saga with the types of its parts forgotten, as the host runs it. */
-export interface Saga<Name extends string = string> extends ContextOptions {
+export interface Saga<Name extends string = string> extends ContextOptions, Required<UnknownEvents> {
   readonly kind: 'saga';
   readonly name: Name;
   readonly description: string;
@@ -146,8 +143,19 @@ export function saga<
   const Targets extends readonly CommandTarget[] = readonly [],
   Timers extends string = never,
 >(name: Name, options: SagaOptions<State, Sources, Targets, Timers>): Saga<Name> {
-  const { description = '', sends = [], startAt = 'latest', onOutcome = {}, timers = {}, of, initial, on, contexts } = options;
+  const {
+    description = '',
+    sends = [],
+    startAt = 'latest',
+    onOutcome = {},
+    timers = {},
+    of,
+    initial,
+    on,
+    contexts,
+    unknown = 'skip',
+  } = options;
   const handlers = { on, onOutcome, timers } as unknown as Pick<Saga, 'on' | 'onOutcome' | 'timers'>;
-  const parts = { name, description, of, sends, startAt, initial, ...handlers, ...(contexts === undefined ? {} : { contexts }) };
+  const parts = { name, description, of, sends, startAt, unknown, initial, ...handlers, ...(contexts === undefined ? {} : { contexts }) };
   return made<Saga<Name>>(saga, { kind: 'saga', ...parts });
 }

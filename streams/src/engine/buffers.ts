@@ -14,6 +14,8 @@ export interface Buffer {
   low(key: string): boolean;
   /** Something waits, and is not handed out yet for the sake of order. */
   readonly holdsBack: boolean;
+  /** Forgets what waits of this partition. */
+  drop(key: string): void;
   clear(): void;
 }
 
@@ -50,6 +52,10 @@ export function inOrderOfArrival(maxRecords: number): Buffer {
     full: () => buffered > maxRecords,
     low: () => buffered <= maxRecords / 2,
     holdsBack: false,
+    drop(key) {
+      queue = queue.filter((slice) => partitionKey(slice) !== key);
+      buffered = queue.reduce((sum, { records }) => sum + records.length, 0);
+    },
     clear() {
       queue = [];
       buffered = 0;
@@ -142,12 +148,14 @@ export function inOrderOfTime({ keys, maxRecords, lags, patienceMs = 10_000 }: O
     get holdsBack() {
       return something() && !complete();
     },
+    drop(key) {
+      const queue = queues.get(key)!;
+      queue.slices.length = 0;
+      queue.next = queue.records = 0;
+    },
     clear() {
       heldSince = undefined;
-      for (const queue of queues.values()) {
-        queue.slices.length = 0;
-        queue.next = queue.records = 0;
-      }
+      for (const key of queues.keys()) this.drop(key);
     },
   };
 }

@@ -18,6 +18,8 @@ class Intake {
   readonly #reader: Reader;
   readonly #buffer: Buffer;
   readonly #held = new Set<string>();
+  /** Partitions that are not read. */
+  readonly #still = new Set<string>();
   readonly #positions = new Map<string, Offset>();
   /** Where the next slice has to begin; unknown until the first one where reading starts at an end of the log. */
   readonly #expected = new Map<string, Offset>();
@@ -29,6 +31,7 @@ class Intake {
     this.#reader = reader;
     const lags = (key: string): boolean => {
       const end = this.#ends.get(key);
+      if (this.#still.has(key)) return false;
       return end === undefined || this.#expected.get(key)! < end;
     };
     this.#buffer =
@@ -71,6 +74,7 @@ class Intake {
   /** A slice that does not continue the one before it is passed over. */
   offer(slice: Slice): void {
     const key = partitionKey(slice);
+    if (this.#still.has(key)) return;
     const next = this.#expected.get(key);
     if (next === undefined) this.#expect(key, slice.fromOffset);
     else if (next !== slice.fromOffset) return;
@@ -97,9 +101,26 @@ class Intake {
     for (const record of group.records) this.#pendingSince.set(partitionKey(record), record.timestamp);
   }
 
+  /** The partition is not read until `release`; what has been read of it is given up. */
+  still(key: string): void {
+    this.#still.add(key);
+    this.#held.delete(key);
+    this.#reader.unassign(this.#partitions.get(key)!);
+    this.#buffer.drop(key);
+    this.#regulate();
+  }
+  /** It is read again from where it is. Nothing of it may be under way. */
+  release(key: string): void {
+    const at = this.#positions.get(key);
+    if (!this.#still.delete(key) || at === undefined) return;
+    this.#expect(key, at);
+    this.#reader.assign(this.#partitions.get(key)!, at);
+  }
+
   /** What has been read and not handled is given up, and reading goes on at `starts`, or where the partition is. */
   moveTo(starts: ReadonlyMap<string, Offset>): void {
     this.#buffer.clear();
+    this.#still.clear();
     this.#pendingSince.clear();
     this.#regulate();
     for (const [key, partition] of this.#partitions) {
@@ -118,6 +139,7 @@ class Intake {
   /** Holds the reader where enough waits, and lets it go on where little does. */
   #regulate(): void {
     for (const [key, partition] of this.#partitions) {
+      if (this.#still.has(key)) continue;
       if (this.#held.has(key)) {
         if (!this.#buffer.low(key)) continue;
         this.#held.delete(key);
@@ -194,6 +216,12 @@ export class Intakes {
   handled(group: Group): void {
     const [key] = group.positions.keys();
     if (key !== undefined) this.#byPartition.get(key)?.handled(group);
+  }
+  still(key: string): void {
+    this.#byPartition.get(key)?.still(key);
+  }
+  release(key: string): void {
+    this.#byPartition.get(key)?.release(key);
   }
   moveTo(starts: ReadonlyMap<string, Offset>): void {
     for (const intake of this.#intakes) intake.moveTo(starts);

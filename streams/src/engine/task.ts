@@ -4,6 +4,7 @@ import { partitionKey } from '../store/store.js';
 import type { ControlOrder } from './control.js';
 import { Intakes } from './intake.js';
 import { backOffMs, pause } from './retry.js';
+import { Standstill, upTo } from './standstill.js';
 import type { Group, OrderAnswer, PartitionStatus, ReplayStatus, TaskWork } from './work.js';
 
 export interface TaskOptions {
@@ -45,6 +46,7 @@ export class Task {
   #error: SpoolError | undefined;
   readonly #keys: ReadonlySet<string>;
   readonly #intake: Intakes;
+  readonly #standstill = new Standstill();
   readonly #orders: ControlOrder[] = [];
   readonly #stop = new AbortController();
   /** Ends a wait (back-off, rate) when there is an order to obey. */
@@ -122,7 +124,7 @@ export class Task {
     return this.#stop.signal.aborted;
   }
   get error(): SpoolError | undefined {
-    return this.#error ?? this.options.work.lanes?.error;
+    return this.#error ?? this.#standstill.error ?? this.options.work.lanes?.error;
   }
   get paused(): boolean {
     return this.#paused;
@@ -212,12 +214,19 @@ export class Task {
     try {
       await this.#busy(this.options.work.process(group));
     } catch (thrown) {
+      const stands = this.#standstill.hold(toSpoolError(thrown));
+      if (stands !== undefined) {
+        this.#intake.still(stands.key);
+        this.#retry = { ...attempt, group: upTo(group, stands), failures: 0 };
+        return;
+      }
       await this.#backOff(thrown, attempt.failures++);
       this.#retry = attempt;
       return;
     }
     this.#error = undefined;
     this.#intake.handled(group);
+    this.#standstill.handled(group);
     this.options.onProgress();
     const rate = this.#rate;
     if (rate === undefined) return;
@@ -318,7 +327,7 @@ export class Task {
 
   /** Until something comes, or a timer is due. */
   async #wait(): Promise<void> {
-    const nextTimer = this.options.work.nextTimer ?? Number.POSITIVE_INFINITY;
+    const nextTimer = Math.min(this.options.work.nextTimer ?? Number.POSITIVE_INFINITY, this.options.now() + this.#standstill.nextMs);
     const idle = this.#quiet.signal.aborted || this.#paused || (nextTimer === Number.POSITIVE_INFINITY && !this.#intake.holdsBack);
     let timer: NodeJS.Timeout | undefined;
     await new Promise<void>((resolve) => {
@@ -338,6 +347,7 @@ export class Task {
   /** What has been read and not handled is given up; what lanes have done out of order as well. */
   #moveTo(starts: ReadonlyMap<string, Offset>): void {
     this.#retry = undefined;
+    this.#standstill.clear();
     this.#intake.moveTo(new Map([...(this.options.work.lanes?.reached ?? []), ...starts]));
   }
 
@@ -354,6 +364,7 @@ export class Task {
       this.#retry = undefined;
       return failed;
     }
+    for (const key of this.#standstill.due()) this.#intake.release(key);
     const stepped = this.#paused;
     const group = this.#take();
     return group === undefined ? undefined : { group, stepped, failures: 0 };
