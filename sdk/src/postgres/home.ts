@@ -1,6 +1,6 @@
 import { SpoolError } from '@spool/schemas';
 import { partitionKey, type Instance, type Offset } from '@spool/streams';
-import pg from 'pg';
+import type pg from 'pg';
 import { reached } from '../position/token.js';
 import { beginnings, createWaiting, type HomeRequest, type ModelHome, type ReadModel } from '../projector/read-model.js';
 import { fromOffsets, type CheckpointRow } from './checkpoint.js';

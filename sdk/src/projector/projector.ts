@@ -142,8 +142,8 @@ export function projectorOf<const Name extends string, S extends EventSource, Ro
     of: [of].flat(),
     asks,
     unknown,
-    handlers: on as Projector['handlers'],
-    ...(onBatch === undefined ? {} : { onBatch: onBatch as Handler }),
+    handlers: on,
+    ...(onBatch === undefined ? {} : { onBatch: onBatch }),
     ...(contexts === undefined ? {} : { contexts }),
   };
 }
