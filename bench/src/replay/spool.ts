@@ -20,7 +20,7 @@ export interface Rewound extends Replayed {
   readonly most: number;
 }
 
-const readyMs = 600_000;
+const readyMs = 1_800_000;
 const stepMs = 25;
 
 /**

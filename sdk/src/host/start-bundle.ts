@@ -96,6 +96,13 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
         `projection ${projection.name} reads ${projection.reads.name}, which is not in bundle ${bundle.id}`,
       );
     }
+    if (projection.cache !== undefined && projection.reads.home !== undefined) {
+      const why = 'other instances change its rows, and an answer that is kept here may be older than the position it would be given with';
+      throw new SpoolError(
+        'INVALID_CONFIG',
+        `projection ${projection.name} keeps answers of ${projection.reads.name}: ${why}; leave cache out`,
+      );
+    }
   }
   checkAsks(bundle);
   // 2. Its topics.

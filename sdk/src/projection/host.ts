@@ -63,7 +63,8 @@ export function hostQueries(options: QueryHostOptions, contexts: ReadonlyMap<str
     consumer: options.consumer,
     sources: [options.topic],
     assignment: 'group',
-    startAt: 'latest',
+    // A query may come before the group has shared its partitions; what is older than it waits for has a deadline that is over.
+    startAt: 'earliest',
     open: (task) =>
       offsetWork({
         consumer: options.consumer,

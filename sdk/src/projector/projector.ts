@@ -66,11 +66,7 @@ export interface ProjectorParts<S extends EventSource, Q extends QueryTarget> ex
 interface EventByEvent<S extends EventSource, Rows extends Tables, Q extends QueryTarget> {
   /** The events it cares for, one by one. Rows and position commit together: each event counts once. */
   readonly on: {
-    readonly [K in EventTypesOf<S>]?: (
-      event: EventOf<S, K>,
-      tables: TablesOf<Rows>,
-      context: ProjectorContext<Q>,
-    ) => unknown;
+    readonly [K in EventTypesOf<S>]?: (event: EventOf<S, K>, tables: TablesOf<Rows>, context: ProjectorContext<Q>) => unknown;
   };
   readonly onBatch?: never;
 }
