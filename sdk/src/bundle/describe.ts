@@ -90,9 +90,8 @@ function describeComponent(bundle: Bundle, component: Component, topics: TopicCa
         component: {
           ...base,
           handles: component.onBatch === undefined ? Object.keys(component.handlers) : eventsOf(component.of),
-          sends: sentBy({ sends: [], asks: component.asks }),
-          consumer: consumerId(bundle.id, componentName, component.version, boundContexts(component.contexts)[0]),
-          sources: component.of.map(({ name }) => topics.events(name).name),
+          ...sentBy({ sends: [], asks: component.asks }),
+          ...readBy(bundle, component, component.version, topics),
           replayable: true,
         },
         payloads: [],
@@ -117,9 +116,8 @@ function describeComponent(bundle: Bundle, component: Component, topics: TopicCa
         component: {
           ...base,
           handles: Object.keys(component.on),
-          sends: [...new Set(component.sends.flatMap(({ commands }) => Object.keys(commands)))],
-          consumer: consumerId(bundle.id, componentName, 1, boundContexts(component.contexts)[0]),
-          sources: component.of.map(({ name }) => topics.events(name).name),
+          ...sentBy({ sends: component.sends, asks: [] }),
+          ...readBy(bundle, component, 1, topics),
         },
         payloads: [],
       };
@@ -128,14 +126,13 @@ function describeComponent(bundle: Bundle, component: Component, topics: TopicCa
         component: {
           ...base,
           handles: Object.keys(component.handlers),
-          sends: sentBy(component),
-          consumer: consumerId(bundle.id, componentName, 1, boundContexts(component.contexts)[0]),
-          sources: component.of.map(({ name }) => topics.events(name).name),
+          ...sentBy(component),
+          ...readBy(bundle, component, 1, topics),
         },
         payloads: [],
       };
     case 'invoker':
-      return { component: { ...base, handles: [], sends: sentBy(component), ...ticks(bundle, component, topics) }, payloads: [] };
+      return { component: { ...base, handles: [], ...sentBy(component), ...ticks(bundle, component, topics) }, payloads: [] };
   }
 }
 
@@ -148,9 +145,23 @@ function placeOf({ repository }: Bundle, component: Component): Pick<ComponentDe
 }
 
 /** Commands and queries. */
-const sentBy = ({ sends, asks }: Pick<Observer, 'sends' | 'asks'>): string[] => [
-  ...new Set([...sends.flatMap(({ commands }) => Object.keys(commands)), ...asks.flatMap(({ queries }) => Object.keys(queries))]),
-];
+function sentBy({ sends, asks }: Pick<Observer, 'sends' | 'asks'>): Pick<ComponentDescriptor, 'sends' | 'asks'> {
+  const queries = [...new Set(asks.flatMap((asked) => Object.keys(asked.queries)))];
+  const all = new Set([...sends.flatMap(({ commands }) => Object.keys(commands)), ...queries]);
+  return { sends: [...all], ...(queries.length === 0 ? {} : { asks: queries }) };
+}
+/** How a component that reads events does so. */
+const readBy = (
+  { id }: Bundle,
+  { name, of, contexts, unknown }: Pick<Observer, 'name' | 'of' | 'contexts' | 'unknown'>,
+  version: number,
+  topics: TopicCatalogue,
+) => ({
+  consumer: consumerId(id, name, version, boundContexts(contexts)[0]),
+  sources: of.map((source) => topics.events(source.name).name),
+  contexts: [...boundContexts(contexts)],
+  unknown,
+});
 const eventsOf = (sources: readonly EventSource[]): string[] => [...new Set(sources.flatMap(({ events }) => Object.keys(events)))];
 const ticks = (bundle: Bundle, { way, name }: Invoker, topics: TopicCatalogue): Pick<ComponentDescriptor, 'consumer' | 'sources'> =>
   way === 'cron' ? { consumer: consumerId(bundle.id, name, 1), sources: [topics.cron(name).name] } : {};

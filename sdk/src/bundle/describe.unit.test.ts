@@ -1,7 +1,9 @@
+import { record } from '@spool/schemas';
 import { topicCatalogue } from '@spool/streams';
 import { cron } from '../invoker/cron.js';
 import { invoker } from '../invoker/invoker.js';
 import { only } from '../messages.js';
+import { projector } from '../projector/projector.js';
 import { Counter, counting, Sums } from '../testing/counter.js';
 import { bundle, type Repository } from './bundle.js';
 import { describe as describeBundle } from './describe.js';
@@ -27,6 +29,30 @@ describe('a descriptor', () => {
     expect(feed).toMatchObject({ kind: 'invoker', name: 'Feed', sends: ['Add', 'Total'] });
     expect(feed).not.toHaveProperty('consumer');
     expect(nightly).toMatchObject({ sends: ['Add'], consumer: 'counting.Nightly-1.default', sources: ['cron.Nightly'] });
+  });
+
+  it('tells what a projector reads, asks, is bound to and does with what it does not know', () => {
+    const of = [Counter, { kind: 'service', name: 'Bell', events: { Rung: record('bell.Rung', {}) } }] as const;
+    const onBatch = (): undefined => undefined;
+    const Reader = projector('Reader', {
+      of,
+      asks: [Sums],
+      contexts: ['import', 'default'],
+      unknown: 'fail',
+      version: 2,
+      tables: {},
+      onBatch,
+    });
+    const { components } = describeBundle(bundle({ id: 'counting', version: '1.0.0', components: [Reader] }), topics);
+    expect(components[0]).toMatchObject({
+      handles: ['Added', 'Rung'],
+      sends: ['Total'],
+      asks: ['Total'],
+      sources: ['evt.Counter', 'evt.Bell'],
+      consumer: 'counting.Reader-2.import',
+      contexts: ['import', 'default'],
+      unknown: 'fail',
+    });
   });
 
   it('tells where each component is declared, in the file that was written', () => {

@@ -33,8 +33,14 @@ export const componentDescriptor = z.object({
   handles: z.array(name),
   /** Types of the messages it sends. */
   sends: z.array(name),
+  /** Those among them that are queries, where it asks any. */
+  asks: z.array(name).optional(),
   /** The consumer that runs it, and the topics it reads; absent for what consumes nothing. */
   consumer: z.string().optional(),
+  /** What it is bound to, `all` for whatever there is: the consumer is that of the first, and each has one. Absent where it takes all by nature. */
+  contexts: z.array(z.string()).optional(),
+  /** What it does with events that it does not know. */
+  unknown: z.enum(['skip', 'park', 'fail']).optional(),
   sources: z.array(z.string()).optional(),
   /** It can be rewound: it only projects. */
   replayable: z.boolean(),

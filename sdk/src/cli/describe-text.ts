@@ -13,7 +13,23 @@ export function describeText(bundle: BundleDescriptor): string {
 }
 
 function componentText(component: ComponentDescriptor, payloads: ReadonlyMap<string, PayloadDescriptor>): readonly string[] {
-  const { kind, name, description, source, consumer, sources = [], handles, sends } = component;
+  const {
+    kind,
+    name,
+    description,
+    source,
+    consumer,
+    sources = [],
+    handles,
+    asks = [],
+    contexts = ['default'],
+    unknown = 'skip',
+  } = component;
+  const sends = component.sends.filter((type) => !asks.includes(type));
+  const bound = [
+    ...(contexts.join() === 'default' ? [] : [`contexts ${contexts.join(', ')}, with a position for each`]),
+    ...(unknown === 'skip' ? [] : [`unknown events: ${unknown}`]),
+  ];
   const line = (type: string): string => {
     const payload = payloads.get(type);
     return `  ${type}${payload === undefined ? '' : fieldsOf(payload.schema)}${payload?.view === undefined ? '' : ` -> ${payload.view}`}`;
@@ -22,8 +38,10 @@ function componentText(component: ComponentDescriptor, payloads: ReadonlyMap<str
     `${kind} ${name}${said(description)}`,
     ...(source === undefined ? [] : [`  ${source.url ?? `${source.file}:${source.line}`}`]),
     ...(consumer === undefined ? [] : [`  runs as ${consumer}, reads ${sources.join(', ')}`]),
+    ...(bound.length === 0 ? [] : [`  ${bound.join('; ')}`]),
     ...(handles.length === 0 ? [] : ['  handles', ...handles.map((type) => `  ${line(type)}`)]),
     ...(sends.length === 0 ? [] : ['  sends', ...sends.map((type) => `  ${line(type)}`)]),
+    ...(asks.length === 0 ? [] : ['  asks', ...asks.map((type) => `  ${line(type)}`)]),
   ];
 }
 
