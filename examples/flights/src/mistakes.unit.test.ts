@@ -2,7 +2,7 @@
 /* eslint-disable @typescript-eslint/no-unsafe-argument, @typescript-eslint/no-unsafe-call, @typescript-eslint/no-unsafe-member-access,
    @typescript-eslint/no-unsafe-return -- what is not there has no type */
 import { record, type PayloadOf } from '@spool/schemas';
-import { aggregate, cron, invoker, only, projection, projector, table, type CommandGateway, type QueryGateway } from '@spool/sdk';
+import { aggregate, cron, invoker, only, projection, projector, service, table, type CommandGateway, type QueryGateway } from '@spool/sdk';
 import { Delays, FlightDelays } from './delays.js';
 import { Flight } from './flight.js';
 
@@ -66,6 +66,55 @@ it('nor those of a projector', () => {
   projector('Counts', { ...doors, on: { Opened: (_, { windows }) => windows.put('all', { opened: 1 }) } });
   // @ts-expect-error a row counts in numbers
   projector('Counts', { ...doors, on: { Opened: (_, { doors }) => doors.put('all', { opened: 'once' }) } });
+});
+
+it('nor those of one of several sources', () => {
+  const bell = service('Bell', {
+    commands: { Ring: record('bell.Ring', {}) },
+    events: { Rung: record('bell.Rung', { times: 'int' }) },
+    handle: { Ring: () => undefined },
+  });
+  const both = { of: [aggregate('Door', door), bell], tables: { doors: table<{ opened: number }>() } } as const;
+  projector('Both', {
+    ...both,
+    asks: [Delays],
+    on: {
+      Opened: ({ by }, { doors }) => doors.put(by, { opened: 1 }),
+      async Rung({ times }, { doors }, { queries, source }) {
+        const { view } = await queries.ask(Delays, 'AirportDelays', { airport: source });
+        doors.put('bell', { opened: times * view.arrivals });
+      },
+    },
+  });
+  projector('Both', {
+    ...both,
+    onBatch(events, { doors }) {
+      for (const { source, ...event } of events) {
+        if (event.type === 'Rung') doors.put(source, { opened: event.data.times });
+        if (event.type === 'Opened') doors.put(event.data.by, { opened: event.context.version });
+      }
+    },
+  });
+  // @ts-expect-error neither has an event Slammed
+  projector('Both', { ...both, on: { Slammed: () => undefined } });
+  // @ts-expect-error a bell is not opened by anybody
+  projector('Both', { ...both, on: { Rung: ({ by }, { doors }) => doors.put(by, { opened: 1 }) } });
+  // @ts-expect-error it asks nobody
+  projector('Both', { ...both, on: { Rung: (_, __, { queries }) => queries.ask(Delays, 'AirportDelays', { airport: 'LAX' }) } });
+  // @ts-expect-error nobody answers AirportWeather
+  projector('Both', { ...both, asks: [Delays], on: { Rung: (_, __, { queries }) => queries.ask(Delays, 'AirportWeather', {}) } });
+  // @ts-expect-error a projector sends no command
+  projector('Both', { ...both, on: { Rung: (_, __, { commands }) => commands.send('Door', 'Close', 'front', {}) } });
+  // @ts-expect-error one by one or in batches, not both
+  projector('Both', { ...both, on: {}, onBatch: () => undefined });
+  // @ts-expect-error it takes events one by one or in batches
+  projector('Both', { ...both });
+  // @ts-expect-error neither has an event Slammed
+  projector('Both', { ...both, onBatch: (events) => void events.find(({ type }) => type === 'Slammed') });
+  // @ts-expect-error there is no table windows
+  projector('Both', { ...both, onBatch: (_, { windows }) => windows.put('all', { opened: 1 }) });
+  // @ts-expect-error what it cannot know it passes over, parks or does not pass
+  projector('Both', { ...both, on: {}, unknown: 'ignore' });
 });
 
 it('nor those of a projection', () => {

@@ -36,7 +36,7 @@ import { headersOfEvent } from '../event/headers.js';
 import { eventReader } from '../event/reader.js';
 import { evolveRow } from './evolving.js';
 import { asExpected, recorded } from '../outcomes/answers.js';
-import { outcomePrefix, outcomesReader, trackOutcomes } from '../outcomes/outcomes.js';
+import { outcomePrefix, outcomesReader, trackOutcomes, sequenceOf } from '../outcomes/outcomes.js';
 import { snapshotPrefix, stateTable, type StateRow } from './rows.js';
 import { snapshotReader, trackSnapshots } from './snapshots.js';
 
@@ -325,12 +325,6 @@ interface Command {
   readonly began: number;
 }
 type Decision = ReturnType<Aggregate['decide']>;
-
-/** Tells a group by its last record. One that was parked is decided with the offset that it had, in a group of another time. */
-function sequenceOf({ headers, offset }: ConsumedRecord): string {
-  const letter = headers['dlq-letter'];
-  return letter === undefined ? offset.toString() : `d${letter.toString()}`;
-}
 
 function restoreSources(
   instance: Instance,

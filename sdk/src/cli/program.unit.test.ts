@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import type { BundleDescriptor } from '../bundle/descriptor.js';
+import type { BundleDescriptor, ComponentDescriptor } from '../bundle/descriptor.js';
+import { describeText } from './describe-text.js';
 import { runProgram } from './program.js';
 
 const folder = fileURLToPath(new URL('..', import.meta.url));
@@ -38,6 +39,25 @@ describe('spool describe', () => {
     );
     expect(out).toContain('projection Sums\n');
     expect(out).toContain('    Total -> TotalView\n');
+  });
+
+  it('tells what a component asks, and what is not as by default', () => {
+    const reader: ComponentDescriptor = {
+      ...{ name: 'Reader', kind: 'projector', description: '', replayable: true, handles: [], sends: ['Total'], asks: ['Total'] },
+      ...{ consumer: 'c.Reader-1.import', sources: ['evt.A', 'evt.B'], contexts: ['import', 'default'], unknown: 'park' },
+    };
+    expect(describeText({ id: 'c', version: '1.0.0', description: '', components: [reader], payloads: [] })).toBe(
+      [
+        'c 1.0.0',
+        '',
+        'projector Reader',
+        '  runs as c.Reader-1.import, reads evt.A, evt.B',
+        '  contexts import, default, with a position for each; unknown events: park',
+        '  asks',
+        '    Total',
+        '',
+      ].join('\n'),
+    );
   });
 
   it('says what is wrong with what it is given', async () => {

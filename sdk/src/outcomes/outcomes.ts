@@ -33,6 +33,15 @@ export interface OutcomesOptions {
   readonly retentionMs: number;
 }
 
+/**
+ * Tells a group by its last record: by its place, or as the letter that it was, which is handled with the offset that it had, in a group of another time.
+ * @param place the same for no other record of the partition. @default its offset
+ */
+export function sequenceOf({ headers, offset }: ConsumedRecord, place = offset.toString()): string {
+  const letter = headers['dlq-letter'];
+  return letter === undefined ? place : `d${letter.toString()}`;
+}
+
 /** In one record; it stays far below what Kafka takes. */
 const perRecord = 500;
 /** Forgotten with one group, so that a long pause never makes a transaction large. */

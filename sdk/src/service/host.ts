@@ -25,7 +25,7 @@ import { handled, type Hosting } from '../host/hosting.js';
 import { expired, expiry, isDurable, problemOf, type Answered } from '../host/replying.js';
 import { emitSpan, microsSince } from '../host/spans.js';
 import { asExpected, recorded } from '../outcomes/answers.js';
-import { outcomePrefix, outcomesReader, trackOutcomes } from '../outcomes/outcomes.js';
+import { outcomePrefix, outcomesReader, trackOutcomes, sequenceOf } from '../outcomes/outcomes.js';
 import { toToken } from '../position/token.js';
 import { priorities } from './priorities.js';
 import type { Service } from './service.js';
@@ -236,8 +236,7 @@ async function openTask(hosting: Hosting, service: Service, task: TaskRequest, w
         at,
       };
       outcomes.put(outcome, tx);
-      const letter = record.headers['dlq-letter'];
-      sequence = letter === undefined ? `${sources.indexOf(record.topic)}.${record.offset}` : `d${letter.toString()}`;
+      sequence = sequenceOf(record, `${sources.indexOf(record.topic)}.${record.offset}`);
       promise(command, recorded(outcome, 'applied', ''), tx);
       tx.committed(({ positions, tookUs }) => {
         if (index !== undefined) reached(positions[index]!.offset + 1n);

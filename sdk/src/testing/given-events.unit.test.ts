@@ -41,6 +41,75 @@ describe('given events on a projector, when a projection is asked', () => {
     await expect(model.thenRows('sums', {})).rejects.toThrow('PerCounter has no table sums; it has counters');
   });
 
+  it('of several sources, each by its own schema', async () => {
+    const Wall = { kind: 'service', name: 'Wall', events: { Added: record('kit.Painted', { colour: 'string' }) } } as const;
+    const Both = projector('Both', {
+      of: [Counter, Wall],
+      tables: { lines: table<string>() },
+      on: {
+        Added: (event, { lines }, { source, version }) => lines.put(source, `${version}: ${'n' in event ? event.n : event.colour}`),
+      },
+    });
+    const painted = { type: 'Added', data: { colour: 'red' }, source: 'Wall' };
+    await givenEvents([{ ...added(1), source: 'Counter' }, painted])
+      .on(Both)
+      .thenRows('lines', { Counter: '1: 1', Wall: '1: red' });
+    await expect(
+      givenEvents([added(1)])
+        .on(Both)
+        .thenRows('lines', {}),
+    ).rejects.toThrow('several of Counter, Wall have an event Added: say which by its source');
+  });
+
+  it('in a batch, which gives the rows that they give one by one', async () => {
+    const batched = (sum: (n: readonly number[]) => number) =>
+      projector('Batched', {
+        of: Counter,
+        tables: { sums: table<number>() },
+        onBatch: (events, { sums }) => sums.put('all', (sums.get('all') ?? 0) + sum(events.map(({ data }) => data.n))),
+      });
+    const three = givenEvents([added(1), added(2), added(4)]);
+    await three.on(batched((all) => all.reduce((a, b) => a + b))).thenRows('sums', { all: 7 });
+    await expect(three.on(batched((all) => all[0]!)).thenRows('sums', { all: 1 })).rejects.toThrow(
+      /the rows of sums of Batched, one by one/,
+    );
+  });
+
+  it('of the context whose read model it is', async () => {
+    const Bound = projector('Bound', {
+      of: Counter,
+      contexts: ['default', 'import'],
+      tables: { sums: table<number>() },
+      on: { Added: ({ n }, { sums }, { version }) => sums.put(`v${version}`, n) },
+    });
+    const mixed = givenEvents([added(1), { ...added(2), context: 'import' }, { ...added(3), context: 'other' }]);
+    await mixed.on(Bound).thenRows('sums', { v1: 1 });
+    await mixed.on(Bound, 'import').thenRows('sums', { v2: 2 });
+  });
+
+  it('with what it hears when it asks', async () => {
+    const Asking = projector('Asking', {
+      of: Counter,
+      asks: [Counters],
+      tables: { names: table<number>() },
+      on: {
+        async Added(_, { names }, { aggregateId, queries }) {
+          const { view } = await queries.ask(Counters, 'CounterIs', { id: aggregateId });
+          names.put(aggregateId, view.n);
+        },
+      },
+    });
+    const stubbed = givenEvents([added(1)]).answering(Counters, 'CounterIs', ({ id }) => (id === 'a' ? { n: 40 } : undefined));
+    await stubbed.on(Asking).thenRows('names', { a: 40 });
+    await expect(
+      givenEvents([added(1)])
+        .on(Asking)
+        .thenRows('names', {}),
+    ).rejects.toThrow("CounterIs of Counters is asked and not stubbed: givenEvents(...).answering(Counters, 'CounterIs', ...)");
+    const nothing = givenEvents([added(1)]).answering(Counters, 'CounterIs', () => undefined);
+    await expect(nothing.on(Asking).thenRows('names', {})).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  });
+
   it('refuses events, requests and views that Kafka would refuse, and rows that a store would not bring back', async () => {
     const invalid = expect.objectContaining({ code: 'INVALID_PAYLOAD' }) as Error;
     await expect(
