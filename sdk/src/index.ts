@@ -75,17 +75,9 @@ export { http, type HttpInvoker, type HttpOptions, type HttpRequest, type HttpRe
 export type { InvokerContext, InvokerOptions, JsonGateway } from './invoker/declared.js';
 export { invoker, type Invoker, type StartInvoker } from './invoker/invoker.js';
 export { observer, type Observer, type ObserverContext, type ObserverOptions } from './observer/observer.js';
-export type { MessageOf, Payloads } from './payloads.js';
+export type { MessageOf, Payloads, Queries, QuerySchemas } from './payloads.js';
 export { fromToken, reached, toToken, tokenAfter, type PositionToken } from './position/token.js';
-export {
-  projection,
-  type CacheOptions,
-  type Projection,
-  type ProjectionOptions,
-  type Queries,
-  type QueryContext,
-  type QuerySchemas,
-} from './projection/projection.js';
+export { projection, type CacheOptions, type Projection, type ProjectionOptions, type QueryContext } from './projection/projection.js';
 export {
   projector,
   table,

@@ -1,6 +1,5 @@
 import type { PayloadOf } from '@spool/schemas';
-import type { Payloads } from './payloads.js';
-import type { Queries } from './projection/projection.js';
+import type { Payloads, Queries } from './payloads.js';
 
 /** Whoever takes commands. */
 export interface CommandTarget<Name extends string = string, Commands extends Payloads = Payloads> {

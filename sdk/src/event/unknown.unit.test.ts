@@ -11,7 +11,7 @@ import { observer } from '../observer/observer.js';
 import { projector, table } from '../projector/projector.js';
 import { saga } from '../saga/saga.js';
 import { readTopic } from '../testing/read-topic.js';
-import type { UnknownEvents } from './reader.js';
+import type { UnknownEvents } from './unknown.js';
 
 const Turned = record('door.Turned', {});
 const Slammed = record('door.Slammed', { loud: 'boolean' });
@@ -32,7 +32,12 @@ const readers = {
     projector('Reader', {
       of: OldDoor,
       tables: { doors: table<number>() },
-      on: { Turned: (_, { doors }, { aggregateId, version }) => (note(aggregateId, version), doors.put(aggregateId, version)) },
+      on: {
+        Turned: (_, { doors }, { aggregateId, version }) => {
+          note(aggregateId, version);
+          doors.put(aggregateId, version);
+        },
+      },
       ...unknown,
     }),
   'projector of batches': (unknown: UnknownEvents) =>
@@ -73,7 +78,7 @@ const note = (id: string, version: number): void => void handled.push(`${id}${ve
 /** What a handler was given again after a group that was given up counts once. */
 const seen = (): string[] => [...new Set(handled)].sort();
 
-let clock = 1_000_000;
+const clock = 1_000_000;
 function world() {
   const kafka = createMemoryCluster({ clock: () => clock }).connect();
   const codec = createCodec({ registry: createMemoryRegistry() });

@@ -12,7 +12,7 @@ import {
   type Violation,
 } from '@spool/schemas';
 import type { Producer, TopicCatalogue } from '@spool/streams';
-import type { QuerySchemas } from '../projection/projection.js';
+import type { QuerySchemas } from '../payloads.js';
 import type { Registry, RegisteredPayload } from '../registry/registry.js';
 import type { CommandTarget } from '../messages.js';
 import type {

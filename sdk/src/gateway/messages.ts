@@ -1,8 +1,7 @@
 import type { PayloadOf, Reply, SentMeta } from '@spool/schemas';
 import type { CommandTarget, QueryTarget } from '../messages.js';
-import type { Payloads } from '../payloads.js';
+import type { Payloads, Queries } from '../payloads.js';
 import type { PositionToken } from '../position/token.js';
-import type { Queries } from '../projection/projection.js';
 
 /** Exactly this one; `none` (or 0): it must not exist; `exists`: it must; `any`: whatever it is. */
 export type ExpectedVersion = number | 'any' | 'none' | 'exists';

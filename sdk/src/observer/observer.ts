@@ -1,5 +1,5 @@
 import { made } from '../bundle/source.js';
-import type { UnknownEvents } from '../event/reader.js';
+import type { UnknownEvents } from '../event/unknown.js';
 import type { ContextOptions } from '../context/context.js';
 import type { CommandSender, QueryAsker } from '../gateway/declared.js';
 import type { CommandTarget, EventOf, EventSource, EventTypesOf, QueryTarget } from '../messages.js';

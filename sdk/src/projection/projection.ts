@@ -1,14 +1,10 @@
-import type { PayloadOf, RecordSchema } from '@spool/schemas';
+import type { PayloadOf } from '@spool/schemas';
 import type { ReadonlyTable } from '@spool/streams';
 import type { Sql } from '../postgres/sql.js';
 import type { Projector, SqlTables, Tables } from '../projector/projector.js';
+import type { Queries } from '../payloads.js';
 import { made } from '../bundle/source.js';
 
-export interface QuerySchemas {
-  readonly request: RecordSchema<unknown>;
-  readonly view: RecordSchema<unknown>;
-}
-export type Queries = Readonly<Record<string, QuerySchemas>>;
 export type ViewsOf<Rows extends Tables> = Rows extends SqlTables ? Sql : { readonly [K in keyof Rows]: ReadonlyTable<Rows[K]> };
 
 /** What a handler has besides the request and the tables. */

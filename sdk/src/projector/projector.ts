@@ -1,7 +1,7 @@
 import type { PayloadOf } from '@spool/schemas';
 import type { Table } from '@spool/streams';
 import { made } from '../bundle/source.js';
-import type { UnknownEvents } from '../event/reader.js';
+import type { UnknownEvents } from '../event/unknown.js';
 import type { ContextOptions } from '../context/context.js';
 import type { QueryAsker } from '../gateway/declared.js';
 import type { Sql } from '../postgres/sql.js';

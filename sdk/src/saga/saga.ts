@@ -1,5 +1,5 @@
 import type { PayloadOf } from '@spool/schemas';
-import type { UnknownEvents } from '../event/reader.js';
+import type { UnknownEvents } from '../event/unknown.js';
 import type { ContextOptions } from '../context/context.js';
 import type { ExpectedVersion, Priority } from '../gateway/messages.js';
 import type { CommandTarget, EventOf, EventSource, EventTypesOf, TargetNamed } from '../messages.js';

@@ -1,6 +1,7 @@
 import { SpoolError, type PayloadOf } from '@spool/schemas';
 import { createMemoryStore, type Store, type Table } from '@spool/streams';
-import type { Projection, Queries } from '../projection/projection.js';
+import type { Projection } from '../projection/projection.js';
+import type { Queries } from '../payloads.js';
 import { boundContexts, inContext } from '../context/context.js';
 import { declaredQueries } from '../gateway/declared.js';
 import type { QueryGateway } from '../gateway/messages.js';

@@ -16,7 +16,7 @@ describe.each<Kind>(['its own store', 'transactions'])('a record that may not be
     let known = false;
     const handle: Handle = (record, table) => {
       if (!known && String(record.value) === '?') throw standsAt(record, 'nobody knows it');
-      stage.note(record, table);
+      return stage.note(record, table);
     };
     const at = (partition: number, key: string, value: string) => ({ topic: 'in', partition, key, value: Buffer.from(value) });
     await stage.producer.sendAll([at(0, 'a', '1'), at(0, 'a', '?'), at(0, 'a', '3'), at(1, 'b', '1')]);
