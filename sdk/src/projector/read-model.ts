@@ -11,7 +11,7 @@ import {
 } from '@spool/streams';
 import { reached } from '../position/token.js';
 import type { PostgresDatabase } from '../postgres/database.js';
-import type { Projector } from './projector.js';
+import type { EventSource } from '../messages.js';
 
 /** The read model of a projector, as the projections of this process read it. */
 export interface ReadModel {
@@ -40,7 +40,12 @@ export interface ModelHome {
 
 export interface HomeRequest {
   readonly instance: Instance;
-  readonly projector: Projector;
+  readonly projector: {
+    readonly name: string;
+    readonly version: number;
+    readonly of: readonly EventSource[];
+    readonly tables: readonly string[];
+  };
   /** Of this projector, version and context. */
   readonly consumer: string;
   /** See `BundleConfig`. */
