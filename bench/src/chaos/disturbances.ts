@@ -59,6 +59,6 @@ export async function disturbAll({ children, plan, answered, over, progress }: D
     while (answered() < disturbance.after) await sleep(2, undefined, { signal: over });
     await sleep(disturbance.delayMs);
     await disturb(children[disturbance.victim]!, disturbance);
-    progress(`${number + 1}: ${disturbance.kind} ${instances[disturbance.victim]!} after ${answered()} answers`);
+    progress(`${number + 1}: ${disturbance.kind} ${children[disturbance.victim]!.name} after ${answered()} answers`);
   }
 }

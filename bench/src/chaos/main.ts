@@ -12,6 +12,8 @@ import { chaosCommands } from './commands/commands.js';
 import { chaosLeader } from './commands/leader.js';
 import { chaosEngine } from './engine.js';
 import { commandTamperings, tamperings } from './instance/tampering.js';
+import { chaosSink } from './sink/sink.js';
+import { sinkTamperings } from './sink/tampering.js';
 import { chaosStandby } from './standby.js';
 
 const usage = `npm run chaos -- engine [--seed n] [--kills 50] [--records 200000] [--standbys 0] [--writer-per-task] [--tamper ${tamperings.join('|')}] [--quick]
@@ -19,6 +21,7 @@ npm run chaos -- commands [--seed n] [--kills 20] [--commands 50000] [--clients 
 npm run chaos -- bank [--seed n] [--kills 20] [--transfers 2000] [--tamper ${bankTamperings.join('|')}] [--quick]
 npm run chaos -- leader [--seed n] [--seconds 60] [--clients 64] [--quick]
 npm run chaos -- standby [--keys 1000000] [--session 1000] [--quick]
+npm run chaos -- sink [--seed n] [--kills 100] [--restarts 10] [--records 2000000] [--tamper ${sinkTamperings.join('|')}] [--quick]
 npm run chaos -- registry [--seed n] [--seconds 120] [--quick]`;
 /** How soon after a new leader commands are to go on. */
 const resumeMs = 5000;
@@ -29,6 +32,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     seed: { type: 'string' },
+    restarts: { type: 'string' },
     kills: { type: 'string' },
     records: { type: 'string' },
     commands: { type: 'string' },
@@ -49,7 +53,9 @@ const number = (given: string | undefined, otherwise: number): number => (given 
 const seed = number(values.seed, Date.now() % 1_000_000);
 const killsOr = (otherwise: number): number => number(values.kills, quick ? 5 : otherwise);
 const kills = killsOr(50);
-const records = number(values.records, quick ? 20_000 : 200_000);
+const recordsOr = (otherwise: number): number => number(values.records, quick ? 20_000 : otherwise);
+const records = recordsOr(200_000);
+const restarts = number(values.restarts, quick ? 3 : 10);
 const standbys = number(values.standbys, 0);
 const keys = number(values.keys, quick ? 20_000 : 1_000_000);
 const secondsOr = (otherwise: number): number => number(values.seconds, quick ? 10 : otherwise);
@@ -60,6 +66,7 @@ const clients = number(values.clients, 64);
 const transfers = number(values.transfers, quick ? 300 : 2000);
 const tampering = tamperings.find((name) => name === values.tamper);
 const commandTampering = commandTamperings.find((name) => name === values.tamper);
+const sinkTampering = sinkTamperings.find((name) => name === values.tamper);
 const bankTampering = bankTamperings.find((name) => name === values.tamper);
 const transactions = values['writer-per-task'] === true ? 'partition' : 'instance';
 const progress = (line: string): void => console.error(line);
@@ -191,14 +198,37 @@ async function registry(brokers: readonly string[], dataDir: string): Promise<bo
   }
 }
 
-const runs = { engine, commands: commandsRun, bank, leader, standby, registry };
+/** Four producers write telemetry and events; the sinks that store them come and go, and ClickHouse too. */
+async function sink(brokers: readonly string[], dataDir: string): Promise<boolean> {
+  const kills = killsOr(100);
+  const records = recordsOr(2_000_000);
+  console.log(`seed ${seed}: ${kills} kills of the sink and ${restarts} of ClickHouse while ${records} records are stored`);
+  const began = performance.now();
+  const deadlineMs = 180_000 + (kills + restarts) * 10_000;
+  const found = await chaosSink({ brokers, dataDir, seed, kills, restarts, records, deadlineMs, tampering: sinkTampering, progress });
+  const seconds = Math.round((performance.now() - began) / 1000);
+  for (const line of found.slice(0, 50)) console.log(line);
+  console.log(
+    found.length === 0
+      ? `each of ${records} records is stored once, in every rollup too, or in the quarantine (${seconds} s)`
+      : `${found.length} differences (${seconds} s); again with --seed ${seed}`,
+  );
+  return found.length === 0;
+}
+
+const runs = { engine, commands: commandsRun, bank, leader, standby, sink, registry };
+const tamperingOf: Readonly<Record<string, string | undefined>> = {
+  engine: tampering,
+  commands: commandTampering,
+  bank: bankTampering,
+  sink: sinkTampering,
+};
 const run = positionals.length === 1 ? Object.entries(runs).find(([name]) => name === positionals[0])?.[1] : undefined;
 const isBad =
-  ![seed, kills, records, commands, clients, transfers, standbys, keys, seconds, sessionTimeoutMs].every(
+  ![seed, kills, restarts, records, commands, clients, transfers, standbys, keys, seconds, sessionTimeoutMs].every(
     (n) => Number.isInteger(n) && n >= 0,
   ) ||
-  (values.tamper !== undefined &&
-    (positionals[0] === 'commands' ? commandTampering : positionals[0] === 'bank' ? bankTampering : tampering) === undefined);
+  (values.tamper !== undefined && tamperingOf[positionals[0] ?? ''] === undefined);
 if (values.help === true || run === undefined || isBad) {
   console.error(usage);
   process.exit(values.help === true ? 0 : 2);

@@ -2,7 +2,8 @@ export { openClickHouse, type ClickHouse, type ClickHouseConfig } from './clickh
 export type { Insert } from './block.js';
 export { figures, type Figures } from './figures.js';
 export { migrate, type MigrateOptions } from './migrate.js';
-export { startTelemetry, type TelemetryConfig, type TelemetryService } from './start.js';
+export { startSink, startTelemetry, type Sink, type SinkConfig, type TelemetryConfig, type TelemetryService } from './start.js';
+export type { BlockStore } from './sink-work.js';
 export {
   eventQueries,
   type EventPlace,

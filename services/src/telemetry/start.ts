@@ -28,6 +28,8 @@ export interface SinkOptions extends BlockBounds {
   readonly gatherMs?: number;
   /** How often topics of events are looked for, besides each change of the registry, in milliseconds. @default 5000 */
   readonly discoverMs?: number;
+  /** How long a process that died keeps its partitions, in milliseconds. @default 6000 */
+  readonly sessionTimeoutMs?: number;
 }
 
 export interface SinkConfig extends SinkOptions, Pick<TelemetryConfig, 'instance' | 'registry'> {
@@ -164,7 +166,7 @@ export async function startSink(config: SinkConfig): Promise<Sink> {
 }
 
 function definition(
-  { instance, store, ...options }: SinkConfig,
+  { instance, store, sessionTimeoutMs, ...options }: SinkConfig,
   consumer: string,
   shapes: ReadonlyMap<string, RowShape>,
   maxRows: number,
@@ -175,6 +177,7 @@ function definition(
     assignment: 'group',
     startAt: 'earliest',
     commits: 'work',
+    ...(sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs }),
     fixed: 'its position is part of the blocks that it stores once: moved, it would store them twice',
     maxGroupRecords: maxRows,
     maxBufferedRecords: maxRows,
