@@ -11,6 +11,7 @@ import { benchEventStore } from './event-store/bench.js';
 import { contenders } from './engine/start.js';
 import { benchReplay } from './replay/bench.js';
 import { contenders as replayContenders } from './replay/contenders/contender.js';
+import { benchSink } from './sink/bench.js';
 import { report, toText, type Table } from './report.js';
 
 const suites: Readonly<
@@ -49,6 +50,13 @@ const suites: Readonly<
       rate: 500,
       profile: values.profile === true,
       ...(values.only === undefined ? {} : { only: contenders.filter((name) => values.only?.split(',').includes(name)) }),
+      progress,
+    }),
+  sink: (brokers, quick, progress) =>
+    benchSink({
+      brokers,
+      ...(quick ? { records: 200_000, seconds: 3, rounds: 1 } : { records: 1_000_000, seconds: 10, rounds: 3 }),
+      profile: values.profile === true,
       progress,
     }),
 };

@@ -1,16 +1,14 @@
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { clickHouseCommand, freePorts, superviseChild, type SupervisedChild } from '@spool/embedded';
 import { createCodec, createHttpRegistry } from '@spool/schemas';
 import { startRegistryServer } from '@spool/schemas/testing';
 import { migrate, openClickHouse } from '@spool/services/telemetry';
 import { connectKafka, partitionKey, platformTopics, topicCatalogue, type Kafka, type Offset } from '@spool/streams';
-import { nodeCommand } from '../../engine/start.js';
 import { again, disturbAll, instances, msPerKill, plan, quietMs, sessionTimeoutMs, type Disturbance } from '../disturbances.js';
 import { randomOf } from '../random.js';
 import { logDifferences, quarantineDifferences, type Stored } from './audit.js';
-import type { SinkInstanceConfig } from './instance.js';
+import { startSinkProcess } from './process.js';
 import { produce } from './producers.js';
 import { rollupDifferences } from './rollups.js';
 import type { SinkTampering } from './tampering.js';
@@ -65,7 +63,7 @@ export async function chaosSink(options: SinkChaosOptions): Promise<readonly str
   const sinks: SupervisedChild[] = [];
   try {
     for (const instance of instances) {
-      sinks.push(await startSinkProcess({ ...common, instance, gatherMs: 100, maxRows: 5000, tampering: options.tampering }));
+      sinks.push(await startSinkProcess({ ...common, instance, gatherMs: 100, maxRows: 5000, tampering: options.tampering }, again));
     }
     // 1. Records come; sinks and ClickHouse go.
     const loads = await loadsOf(createCodec({ registry: createHttpRegistry({ url: schemas.url }) }), topics);
@@ -85,10 +83,11 @@ export async function chaosSink(options: SinkChaosOptions): Promise<readonly str
     // 2. The rest is stored, or nothing moves any more.
     const ends = await endsOf(kafka, sources);
     const left = (): readonly string[] => [...ends].filter(([key, end]) => (position.stored.get(key) ?? 0n) < end).map(([key]) => key);
-    for (let [seen, since] = [position.total, performance.now()]; left().length > 0; await sleep(200, undefined, { signal: over })) {
-      if (position.total > seen) [seen, since] = [position.total, performance.now()];
-      if (performance.now() - since > quietMs)
-        return left().map((key) => `${key}: stalls at ${position.stored.get(key) ?? 0n} of ${ends.get(key)!}`);
+    for (let seen = position.total, since = performance.now(); left().length > 0;) {
+      await sleep(200, undefined, { signal: over });
+      if (position.total > seen) since = performance.now();
+      seen = position.total;
+      if (performance.now() - since > quietMs) return left().map((key) => `${key}: stalls before ${ends.get(key)!}`);
     }
     await Promise.all(sinks.map((sink) => sink.untilReady(quietMs)));
     await Promise.all(sinks.map((sink) => sink.close()));
@@ -104,16 +103,6 @@ export async function chaosSink(options: SinkChaosOptions): Promise<readonly str
     await Promise.all(sinks.map((sink) => sink.close()));
   }
 }
-
-const sinkMain = fileURLToPath(new URL('main.js', import.meta.url));
-
-const startSinkProcess = (config: SinkInstanceConfig): Promise<SupervisedChild> =>
-  superviseChild({
-    ...nodeCommand([sinkMain, JSON.stringify(config)]),
-    name: config.instance,
-    logFile: join(config.dataDir, `${config.instance}.log`),
-    restart: again,
-  });
 
 /** A sink stores in rounds: the delay takes a kill to any point of one. */
 const roundMs = 300;
