@@ -2,7 +2,7 @@ import { SpanSchema } from '@spool/schemas';
 
 /** Of a column of `spans` what the span in Kafka has for it, where that is not the field of the same name. */
 const expressions: Readonly<Record<string, string>> = {
-  time: 'fromUnixTimestamp64Micro(startedAt)',
+  time: 'startedAt',
   partition: 'coalesce(partition, -1)',
   offset: 'coalesce(offset, -1)',
   log_topic: '_topic',
@@ -54,5 +54,6 @@ export function kafkaEngineStatements(options: KafkaEngineOptions, columns: read
 
 function typeOf(avro: unknown): string {
   if (Array.isArray(avro)) return `Nullable(${typeOf(avro.find((each) => each !== 'null'))})`;
+  if ((avro as { readonly logicalType?: string }).logicalType === 'timestamp-micros') return "DateTime64(6, 'UTC')";
   return avro === 'long' ? 'Int64' : avro === 'int' ? 'Int32' : 'String';
 }

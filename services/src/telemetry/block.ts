@@ -1,7 +1,7 @@
 import { SpoolError, toSpoolError } from '@spool/schemas';
 import { offset, type ConsumedRecord, type Offset, type TopicPartition } from '@spool/streams';
 import { maxBad, tokenOf, type BlockRange } from './block-range.js';
-import { createRowWriter } from './row-binary.js';
+import { createBlockWriter } from './native.js';
 import { quarantineColumns, quarantineTable, writeQuarantined, type RowShape } from './rows.js';
 
 export const defaultMaxRows = 50_000;
@@ -13,7 +13,7 @@ export interface BlockBounds {
   readonly maxBytes?: number;
 }
 
-/** Rows for one table, in RowBinary. */
+/** Rows for one table, as a block in ClickHouse's Native format. */
 export interface Insert {
   readonly table: string;
   /** That the records are of. */
@@ -85,19 +85,20 @@ interface Draft {
 
 /** @param known records that go to the quarantine whether or not they can be read by now */
 function createDraft(shape: RowShape, topic: string, known: readonly Offset[]): Draft {
-  const rows = createRowWriter();
-  const quarantined = createRowWriter(1024);
+  const rows = createBlockWriter(shape.columns);
+  const quarantined = createBlockWriter(quarantineColumns);
   const forced = new Set<bigint>(known);
   const bad: Offset[] = [];
   let size = 0;
   let bytes = 0;
 
-  const refuse = (record: ConsumedRecord, rowsBefore: number, thrown: unknown): void => {
+  const refuse = (record: ConsumedRecord, thrown: unknown): void => {
     const { retryable } = toSpoolError(thrown).entry;
     if (retryable === 'backoff') throw thrown;
-    rows.truncate(rowsBefore);
+    rows.drop();
     bad.push(record.offset);
     writeQuarantined(record, shape.table, thrown, quarantined);
+    quarantined.keep();
   };
   return {
     get size() {
@@ -108,20 +109,20 @@ function createDraft(shape: RowShape, topic: string, known: readonly Offset[]): 
     },
     bad,
     async add(record) {
-      const rowsBefore = rows.length;
       size += 1;
       bytes += record.value?.length ?? 0;
       try {
         const pending = shape.write(record, rows);
         if (pending !== undefined) await pending;
         if (forced.has(record.offset)) throw unreadableBefore();
+        rows.keep();
       } catch (thrown) {
-        refuse(record, rowsBefore, thrown);
+        refuse(record, thrown);
       }
     },
     inserts(token) {
       const inserts: Insert[] = [];
-      const count = size - bad.length;
+      const count = rows.rows;
       if (bad.length > 0) {
         inserts.push({ table: quarantineTable, topic, columns: quarantineColumns, rows: quarantined.take(), count: bad.length, token });
       }

@@ -25,8 +25,9 @@ const shape: RowShape = {
   },
 };
 const offsetsOf = (block: Block): number[] => {
-  const rows = block.inserts.find(({ table }) => table === 'rows')?.rows ?? Buffer.alloc(0);
-  return Array.from({ length: rows.length / 8 }, (_, index) => Number(rows.readBigInt64LE(index * 8)));
+  const { rows, count } = block.inserts.find(({ table }) => table === 'rows') ?? { rows: Buffer.alloc(0), count: 0 };
+  // The cells of the only column end the block.
+  return Array.from({ length: count }, (_, index) => Number(rows.readBigInt64LE(rows.length - 8 * (count - index))));
 };
 const cut = (from: number, to: number, given: readonly ConsumedRecord[], more: object = {}, bounds = {}): Promise<readonly Block[]> =>
   cutBlocks({ partition, shape, records: given, from: offset(from), to: offset(to), ...more }, bounds);

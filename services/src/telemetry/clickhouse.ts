@@ -62,7 +62,7 @@ export function openClickHouse(config: ClickHouseConfig): ClickHouse {
       const names = columns.map((column) => `\`${column}\``).join(', ');
       await told(`insert into ${database}.${table}`, async () => {
         const { stream } = await client.exec({
-          query: `INSERT INTO ${database}.${table} (${names}) FORMAT RowBinary`,
+          query: `INSERT INTO ${database}.${table} (${names}) FORMAT Native`,
           values: Readable.from([rows], { objectMode: false }),
           clickhouse_settings: { ...insertSettings, insert_deduplication_token: token },
         });

@@ -13,7 +13,7 @@ import {
   type Span,
 } from '@spool/schemas';
 import type { ConsumedRecord } from '@spool/streams';
-import type { RowWriter } from './row-binary.js';
+import type { RowWriter } from './native.js';
 
 /** How records of a topic become rows of a table. */
 export interface RowShape {
@@ -31,35 +31,35 @@ const logColumns = ['log_topic', 'log_partition', 'log_offset'] as const;
 
 export const spanRows = (codec: Codec): RowShape =>
   decodedRows(codec, SpanSchema, 'spans', spanColumns, (span: Span, row) => {
-    row.int64(span.startedAt);
+    row.micros(span.startedAt);
     row.string(span.traceId);
     row.string(span.spanId);
     row.string(span.parentSpanId ?? '');
-    row.string(span.messageKind);
-    row.string(span.status);
-    row.string(span.outcome ?? '');
-    row.string(span.errorClass ?? '');
-    row.string(span.bundle);
-    row.string(span.version);
-    row.string(span.instance);
-    row.string(span.component);
-    row.string(span.componentKind);
-    row.string(span.handler);
-    row.string(span.payloadType);
+    row.word(span.messageKind);
+    row.word(span.status);
+    row.word(span.outcome ?? '');
+    row.word(span.errorClass ?? '');
+    row.word(span.bundle);
+    row.word(span.version);
+    row.word(span.instance);
+    row.word(span.component);
+    row.word(span.componentKind);
+    row.word(span.handler);
+    row.word(span.payloadType);
     row.int64(span.queueUs);
     row.int64(span.handleUs);
     row.int64(span.commitUs);
     row.int64(span.totalUs);
     row.string(span.aggregateId ?? '');
-    row.string(span.topic ?? '');
+    row.word(span.topic ?? '');
     row.int32(span.partition ?? -1);
     row.int64(span.offset ?? -1);
     row.string(span.messageId ?? '');
     row.string(span.correlationId ?? '');
     row.string(span.causationId ?? '');
-    row.string(span.replayId ?? '');
-    row.string(span.source ?? '');
-    row.int32(Math.min(Math.max(1, span.weight), 0xffff_ffff));
+    row.word(span.replayId ?? '');
+    row.word(span.source ?? '');
+    row.uint32(Math.min(Math.max(1, span.weight), 0xffff_ffff));
   });
 const spanColumns = [
   ...['time', 'trace_id', 'span_id', 'parent_span_id', 'message_kind', 'status', 'outcome', 'error_class', 'bundle', 'version', 'instance'],
@@ -74,14 +74,14 @@ export const metricRows = (codec: Codec): RowShape =>
     'metrics',
     ['time', 'name', 'unit', 'value', 'attributes', 'instance', 'bundle', 'version'],
     (metric: Metric, row) => {
-      row.int64(metric.at);
-      row.string(metric.name);
-      row.string(metric.unit);
+      row.millis(metric.at);
+      row.word(metric.name);
+      row.word(metric.unit);
       row.float64(metric.value);
       row.map(Object.entries(metric.attributes));
-      row.string(metric.instance);
-      row.string(metric.bundle);
-      row.string(metric.version);
+      row.word(metric.instance);
+      row.word(metric.bundle);
+      row.word(metric.version);
     },
   );
 
@@ -92,11 +92,11 @@ export const lagRows = (codec: Codec): RowShape =>
     'lag',
     ['time', 'consumer', 'topic', 'partition', 'instance', 'position', 'end', 'records', 'seconds'],
     (lag: Lag, row) => {
-      row.int64(lag.at);
-      row.string(lag.consumer);
-      row.string(lag.topic);
+      row.millis(lag.at);
+      row.word(lag.consumer);
+      row.word(lag.topic);
       row.int32(lag.partition);
-      row.string(lag.instance);
+      row.word(lag.instance);
       row.int64(lag.position);
       row.int64(lag.end);
       row.int64(lag.records);
@@ -122,16 +122,16 @@ export const eventRows = (codec: Codec, aggregateType: string): RowShape => ({
 function writeEvent(record: ConsumedRecord, decoded: Awaited<ReturnType<Codec['decodeAny']>>, aggregateType: string, row: RowWriter): void {
   const meta = readMeta(record.headers);
   const payload = JSON.stringify(decoded.json());
-  row.int64(meta.time ?? record.timestamp);
-  row.string(aggregateType);
+  row.millis(meta.time ?? record.timestamp);
+  row.word(aggregateType);
   row.string(record.key?.toString() ?? meta.subject ?? '');
   row.int64(meta.aggregateVersion ?? 0);
   row.string(meta.id ?? '');
-  row.string(meta.type ?? decoded.type);
-  row.string(decoded.type);
+  row.word(meta.type ?? decoded.type);
+  row.word(decoded.type);
   row.string(payload);
-  row.string(meta.source ?? '');
-  row.string(meta.actor ?? '');
+  row.word(meta.source ?? '');
+  row.word(meta.actor ?? '');
   row.string(meta.commandId ?? '');
   row.string(meta.correlationId ?? '');
   row.string(meta.causationId ?? '');
@@ -147,10 +147,10 @@ export const quarantineColumns = [
 
 export function writeQuarantined(record: ConsumedRecord, destination: string, thrown: unknown, row: RowWriter): void {
   const error = toSpoolError(thrown);
-  row.int64(record.timestamp);
-  row.string(destination);
+  row.millis(record.timestamp);
+  row.word(destination);
   writePlace(record, row);
-  row.string(error.code);
+  row.word(error.code);
   row.string(error.message.slice(0, 1000));
   row.bytes(record.key ?? Buffer.alloc(0));
   row.bytes(record.value ?? Buffer.alloc(0));
@@ -187,7 +187,7 @@ function valueOf({ topic, partition, offset, value }: ConsumedRecord): Buffer {
 }
 
 function writePlace({ topic, partition, offset }: ConsumedRecord, row: RowWriter): void {
-  row.string(topic);
+  row.word(topic);
   row.int32(partition);
   row.int64(offset);
 }

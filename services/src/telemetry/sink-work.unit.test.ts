@@ -10,10 +10,9 @@ const topic = 'telemetry.spans';
 const consumer = 'sink';
 const shape: RowShape = {
   table: 'rows',
-  columns: ['partition', 'offset'],
+  columns: ['place'],
   write({ partition, offset: at, value }, row) {
-    row.int64(partition);
-    row.int64(at);
+    row.int64(partition * 1e6 + Number(at));
     if (value === null) throw new SpoolError('RECORD_UNREADABLE', 'no value');
   },
 };
@@ -41,8 +40,8 @@ function fakeStore() {
         tokens.add(key);
         if (insert.table !== 'rows') quarantined += insert.count;
         else
-          for (let at = 0; at < insert.rows.length; at += 16)
-            rows.push(`${insert.rows.readBigInt64LE(at)}@${insert.rows.readBigInt64LE(at + 8)}`);
+          // The cells of the only column end the block.
+          for (let left = insert.count; left > 0; left--) rows.push(String(insert.rows.readBigInt64LE(insert.rows.length - 8 * left)));
       }
       await store.after(insert);
     },
