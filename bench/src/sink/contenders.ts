@@ -123,7 +123,7 @@ export async function usages({ server }: Stage, pid: number | undefined): Promis
 }
 
 async function untilRows(clickhouse: ClickHouse, wanted: number): Promise<{ readonly rows: number; readonly at: number }> {
-  for (let seen = 0, since = performance.now(); ; await sleep(10)) {
+  for (let seen = 0, since = performance.now(); ; await sleep(50)) {
     const [row] = await clickhouse.rows<{ n: string }>(`SELECT count() AS n FROM ${clickhouse.database}.spans`);
     const [rows, at] = [Number(row!.n), performance.now()];
     if (rows >= wanted) return { rows, at };

@@ -56,7 +56,10 @@ export async function cutBlocks(request: CutRequest, bounds: BlockBounds = {}): 
   // 1. The block that was under way before.
   if (repeat !== undefined) {
     const draft = createDraft(shape, partition.topic, repeat.bad);
-    for (; index < records.length && records[index]!.offset <= repeat.last; index++) await draft.add(records[index]!);
+    for (; index < records.length && records[index]!.offset <= repeat.last; index++) {
+      const pending = draft.add(records[index]!);
+      if (pending !== undefined) await pending;
+    }
     if (draft.size > 0) blocks.push({ partition, range: repeat, inserts: draft.inserts(tokenOf(partition, repeat)) });
     from = offset(repeat.last + 1n);
   }
@@ -65,7 +68,9 @@ export async function cutBlocks(request: CutRequest, bounds: BlockBounds = {}): 
     const draft = createDraft(shape, partition.topic, []);
     const { timestamp: at } = records[index]!;
     while (index < records.length && draft.size < maxRows && draft.bytes < maxBytes && draft.bad.length < maxBad) {
-      await draft.add(records[index++]!);
+      // A promise for each record would cost as much as its row.
+      const pending = draft.add(records[index++]!);
+      if (pending !== undefined) await pending;
     }
     const to = index < records.length ? offset(records[index - 1]!.offset + 1n) : request.to;
     const range = { first: from, last: offset(to - 1n), at, bad: draft.bad };
@@ -79,7 +84,7 @@ interface Draft {
   readonly size: number;
   readonly bytes: number;
   readonly bad: readonly Offset[];
-  add(record: ConsumedRecord): Promise<void>;
+  add(record: ConsumedRecord): void | Promise<void>;
   inserts(token: string): readonly Insert[];
 }
 
@@ -100,6 +105,10 @@ function createDraft(shape: RowShape, topic: string, known: readonly Offset[]): 
     writeQuarantined(record, shape.table, thrown, quarantined);
     quarantined.keep();
   };
+  const kept = ({ offset: at }: ConsumedRecord): void => {
+    if (forced.has(at)) throw unreadableBefore();
+    rows.keep();
+  };
   return {
     get size() {
       return size;
@@ -108,17 +117,17 @@ function createDraft(shape: RowShape, topic: string, known: readonly Offset[]): 
       return bytes;
     },
     bad,
-    async add(record) {
+    add(record) {
       size += 1;
       bytes += record.value?.length ?? 0;
       try {
         const pending = shape.write(record, rows);
-        if (pending !== undefined) await pending;
-        if (forced.has(record.offset)) throw unreadableBefore();
-        rows.keep();
+        if (pending === undefined) return kept(record);
+        return pending.then(() => kept(record)).catch((thrown: unknown) => refuse(record, thrown));
       } catch (thrown) {
         refuse(record, thrown);
       }
+      return undefined;
     },
     inserts(token) {
       const inserts: Insert[] = [];

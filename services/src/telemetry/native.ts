@@ -30,25 +30,25 @@ export interface BlockWriter extends RowWriter {
 }
 
 export function createBlockWriter(names: readonly string[]): BlockWriter {
-  const columns: (Column | undefined)[] = names.map(() => undefined);
+  const columns = names.map((): Column => ({ type: '', cells: growing(), before: 0, words: undefined, map: undefined }));
   let next = 0;
   let rows = 0;
-  const column = (type: string): Column => (columns[next] ??= { type, cells: growing(), before: 0 });
-  const cells = (type: string): Growing => {
-    const of = column(type);
-    next += 1;
+  const column = (type: string): Column => {
+    const of = columns[next++]!;
+    of.type = type;
     of.before = of.cells.length;
-    return of.cells;
+    return of;
   };
+  const cells = (type: string): Growing => column(type).cells;
   return {
     string: (value) => cells('String').string(value),
     bytes: (value) => cells('String').bytes(value),
     word(value) {
       const of = column('LowCardinality(String)');
-      of.words ??= new Map();
-      let index = of.words.get(value);
-      if (index === undefined) of.words.set(value, (index = of.words.size));
-      cells('').int32(index);
+      const words = (of.words ??= new Map<string, number>());
+      let index = words.get(value);
+      if (index === undefined) words.set(value, (index = words.size));
+      of.cells.int32(index);
     },
     int32: (value) => cells('Int32').int32(value),
     uint32: (value) => cells('UInt32').int32(value),
@@ -67,7 +67,7 @@ export function createBlockWriter(names: readonly string[]): BlockWriter {
         else map.values.bytes(value);
       }
       map.entries += entries.length;
-      cells('').int64(map.entries);
+      of.cells.int64(map.entries);
     },
     get rows() {
       return rows;
@@ -78,12 +78,12 @@ export function createBlockWriter(names: readonly string[]): BlockWriter {
     },
     drop() {
       for (const each of columns.slice(0, next)) {
-        each!.cells.truncate(each!.before);
-        if (each!.map === undefined) continue;
-        const [keys, values, entries] = each!.map.before;
-        each!.map.keys.truncate(keys);
-        each!.map.values.truncate(values);
-        each!.map.entries = entries;
+        each.cells.truncate(each.before);
+        if (each.map === undefined) continue;
+        const [keys, values, entries] = each.map.before;
+        each.map.keys.truncate(keys);
+        each.map.values.truncate(values);
+        each.map.entries = entries;
       }
       next = 0;
     },
@@ -98,47 +98,59 @@ export function createBlockWriter(names: readonly string[]): BlockWriter {
 }
 
 interface Column {
-  readonly type: string;
+  type: string;
   readonly cells: Growing;
   /** Length of the cells before the row that is being written. */
   before: number;
   /** Of a dictionary; the cells are then numbers of words. */
-  words?: Map<string, number>;
+  words: Map<string, number> | undefined;
   /** The cells are then, for each row, the count of entries up to its end. */
-  map?: {
-    readonly keys: Growing;
-    readonly values: Growing;
-    entries: number;
-    before: readonly [keys: number, values: number, entries: number];
-  };
+  map:
+    | {
+        readonly keys: Growing;
+        readonly values: Growing;
+        entries: number;
+        before: readonly [keys: number, values: number, entries: number];
+      }
+    | undefined;
 }
 
-/** Version of a dictionary's serialization; and that its keys stand with it, before indexes of 32 bits. */
+/** Version of a dictionary's serialization; and that its words stand with it, before numbers of 8 bits or of 32. */
 const dictionaryVersion = 1;
-const ownKeysWithInt32 = 0x602;
+const ownWords = 0x600;
+const of8Bits = 0;
+const of32Bits = 2;
 
 function writeColumn(name: string, { type, cells, words, map }: Column, rows: number, block: Growing): void {
   block.string(name);
   block.string(type);
+  const isSmall = words !== undefined && words.size <= 256;
   if (words !== undefined) {
     block.int64(dictionaryVersion);
-    block.int64(ownKeysWithInt32);
+    block.int64(ownWords + (isSmall ? of8Bits : of32Bits));
     block.int64(words.size);
     for (const word of words.keys()) block.string(word);
     block.int64(rows);
   }
-  block.append(cells);
+  block.append(isSmall ? everyFourth(cells.taken()) : cells.taken());
   if (map !== undefined) {
-    block.append(map.keys);
-    block.append(map.values);
+    block.append(map.keys.taken());
+    block.append(map.values.taken());
   }
+}
+
+/** Numbers below 256, of 32 bits each, as one byte each. */
+function everyFourth(numbers: Buffer): Buffer {
+  const bytes = Buffer.allocUnsafe(numbers.length / 4);
+  for (let at = 0; at < bytes.length; at++) bytes[at] = numbers[at * 4]!;
+  return bytes;
 }
 
 type Growing = ReturnType<typeof growing>;
 
 /** Bytes, with room for more. */
 function growing() {
-  let buffer = Buffer.allocUnsafe(1024);
+  let buffer = Buffer.allocUnsafe(64 * 1024);
   let at = 0;
 
   const room = (bytes: number): void => {
@@ -168,9 +180,12 @@ function growing() {
         at += buffer.write(value, at);
         return;
       }
-      // Three bytes for a character at most: the length fits into one byte, so it need not be known before.
+      // Three bytes for a character at most: the length fits into one byte, so it need not be known before. A call out of JavaScript costs more than
+      // the few characters of an id.
       room(1 + length * 3);
-      const written = buffer.write(value, at + 1);
+      let plain = 0;
+      for (let code; plain < length && (code = value.charCodeAt(plain)) < 0x80; plain++) buffer[at + 1 + plain] = code;
+      const written = plain === length ? length : buffer.write(value, at + 1);
       buffer[at] = written;
       at += 1 + written;
     },
@@ -196,7 +211,7 @@ function growing() {
       room(8);
       at = buffer.writeDoubleLE(value, at);
     },
-    append: (other: { taken(): Buffer }) => copy(other.taken()),
+    append: copy,
     get length() {
       return at;
     },

@@ -42,8 +42,21 @@ describe('a block in the Native format', () => {
 
   it('has each word once, and its number in each row', () => {
     const words = ['b', 'a', 'b'].map((word) => (row: RowWriter) => row.word(word));
-    const keys = '0100000000000000' + '0206000000000000' + '0200000000000000' + '0162' + '0161';
-    expect(column('LowCardinality(String)', ...words)).toBe(`${keys}0300000000000000${'00000000'}${'01000000'}${'00000000'}`);
+    const keys = '0100000000000000' + '0006000000000000' + '0200000000000000' + '0162' + '0161';
+    expect(column('LowCardinality(String)', ...words)).toBe(`${keys}0300000000000000${'00'}${'01'}${'00'}`);
+  });
+
+  it('has the numbers of its words in 32 bits when there are many', () => {
+    const texts = Array.from({ length: 300 }, (_, index) => `word ${index}`);
+    const block = createBlockWriter(['c']);
+    for (const text of [...texts, texts[299]!]) {
+      block.word(text);
+      block.keep();
+    }
+    const bytes = block.take();
+    expect(bytes.readInt32LE(bytes.length - 4)).toBe(299);
+    expect(bytes.readInt32LE(bytes.length - 8)).toBe(299);
+    expect(bytes.readInt32LE(bytes.length - 12)).toBe(298);
   });
 
   it('has maps as where each ends, all keys, and all values', () => {

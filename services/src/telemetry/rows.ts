@@ -189,5 +189,5 @@ function valueOf({ topic, partition, offset, value }: ConsumedRecord): Buffer {
 function writePlace({ topic, partition, offset }: ConsumedRecord, row: RowWriter): void {
   row.word(topic);
   row.int32(partition);
-  row.int64(offset);
+  row.int64(Number(offset));
 }

@@ -71,11 +71,15 @@ export async function sinkWork(options: SinkWorkOptions): Promise<TaskWork> {
 
   const planOf = async (group: Group): Promise<Plan> => {
     const byPartition = new Map<string, ConsumedRecord[]>();
+    let run: ConsumedRecord[] = [];
     for (const record of group.records) {
-      const key = partitionKey(record);
-      const known = byPartition.get(key);
-      if (known === undefined) byPartition.set(key, [record]);
-      else known.push(record);
+      // Neighbours are mostly of the same partition.
+      if (run[0]?.partition !== record.partition || run[0].topic !== record.topic) {
+        const key = partitionKey(record);
+        run = byPartition.get(key) ?? [];
+        byPartition.set(key, run);
+      }
+      run.push(record);
     }
     const rounds: Block[][] = [];
     const after: (() => void)[] = [];
@@ -85,7 +89,7 @@ export async function sinkWork(options: SinkWorkOptions): Promise<TaskWork> {
       if (to === undefined) continue;
       const lane = lanes.get(key) ?? { next: undefined, repeat: undefined, held: [] };
       lanes.set(key, lane);
-      const records = [...lane.held, ...(byPartition.get(key) ?? [])];
+      const records = lane.held.concat(byPartition.get(key) ?? []);
       if (lane.repeat !== undefined && to <= lane.repeat.last) {
         after.push(() => (lane.held = records));
         continue;

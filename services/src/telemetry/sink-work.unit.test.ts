@@ -77,7 +77,7 @@ describe('the sink', () => {
     await kafka.close();
   });
 
-  const start = async (store: BlockStore, client = kafka, maxRows = 50): Promise<RunningProcessor> => {
+  const start = async (store: BlockStore, client = kafka, maxRows = 50, maxBufferedRecords = 10_000): Promise<RunningProcessor> => {
     const processor = await runProcessor(
       {
         consumer,
@@ -85,6 +85,7 @@ describe('the sink', () => {
         assignment: 'group',
         startAt: 'earliest',
         commits: 'work',
+        maxBufferedRecords,
         open(task) {
           lastMember = task.assignment!.memberId;
           return sinkWork({ consumer, kafka: client, store, task, shapeOf: () => shape, gatherMs: 5, maxRows });
@@ -149,6 +150,24 @@ describe('the sink', () => {
     store.before = () => undefined;
     await stored(store, 20);
     expect(new Set(store.attempts).size).toBeLessThan(store.attempts.length);
+  });
+
+  it('reads no more than it may hold while the store is away, tells how far it is behind, and catches up', async () => {
+    const store = fakeStore();
+    store.before = away;
+    const processor = await start(store, kafka, 50, 100);
+    const behind = (): bigint => processor.status().partitions.reduce((sum, { position, end }) => sum + (end ?? position) - position, 0n);
+    const lags: bigint[] = [];
+    for (let round = 1; round <= 3; round++) {
+      await produce(2000);
+      const tried = store.attempts.length;
+      await until(() => store.attempts.length > tried && behind() > (lags.at(-1) ?? 0n));
+      lags.push(behind());
+    }
+    expect(store.rows).toHaveLength(0);
+    store.before = () => undefined;
+    await stored(store, 6000);
+    await until(() => behind() === 0n);
   });
 
   it('drops nothing and doubles nothing when an insert is stored but its answer is lost', async () => {

@@ -246,6 +246,14 @@ describe('telemetry in ClickHouse', () => {
         value: encoder.encode({ ...spanOf(index), startedAt: end, totalUs: end, queueUs: -end, handler: 'ä\0"\\\'\n'.repeat(40) }),
       })),
     );
+    // More words of a column in one block than fit into a byte.
+    await instance.producer.sendAll(
+      Array.from({ length: 300 }, (_, index) => ({
+        topic: spans.name,
+        key: 'one partition',
+        value: encoder.encode({ ...spanOf(index), component: 'Words', handler: `handler ${index}` }),
+      })),
+    );
     // More days in one block than ClickHouse takes by default.
     await instance.producer.sendAll(
       Array.from({ length: 110 }, (_, index) => ({
@@ -263,6 +271,10 @@ describe('telemetry in ClickHouse', () => {
     const kept = await store.rows<{ time: string; attributes: unknown }>(
       `SELECT time, attributes FROM extremes.metrics WHERE name = '${metricOf(0).name}' AND time > now() - INTERVAL 6 DAY`,
     );
+    const words = await store.rows<{ handler: string; aggregate_id: string }>(
+      `SELECT handler, aggregate_id FROM extremes.spans WHERE component = 'Words' ORDER BY log_offset`,
+    );
+    expect(words).toEqual(Array.from({ length: 300 }, (_, index) => ({ handler: `handler ${index}`, aggregate_id: `thing-${index}` })));
     expect(kept.map(({ attributes }) => attributes)).toEqual(Array.from({ length: 6 }, () => metricOf(0).attributes));
     expect([...sink.processors.values()].map((processor) => processor.status().error)).toEqual([undefined]);
   }, 60_000);

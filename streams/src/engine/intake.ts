@@ -98,7 +98,13 @@ class Intake {
       this.#positions.set(key, at);
       if (at >= (this.#ends.get(key) ?? at)) this.#pendingSince.delete(key);
     }
-    for (const record of group.records) this.#pendingSince.set(partitionKey(record), record.timestamp);
+    // The last record of each partition tells; neighbours are mostly of the same one.
+    const { records } = group;
+    for (const [index, record] of records.entries()) {
+      const next = records[index + 1];
+      if (next?.partition === record.partition && next.topic === record.topic) continue;
+      this.#pendingSince.set(partitionKey(record), record.timestamp);
+    }
   }
 
   /** The partition is not read until `release`; what has been read of it is given up. */
