@@ -42,17 +42,22 @@ interface Lane {
   held: readonly ConsumedRecord[];
 }
 
-/** What is left to do for the group in hand, so that an attempt goes on where the one before failed. */
+/** What is left to store of a group, so that an attempt goes on where the one before failed. */
 interface Plan {
   readonly group: Group;
   /** Blocks of different partitions are inserted together, those of one partition one after the other. */
   readonly rounds: (readonly Block[])[];
+  /** Of what its blocks leave behind in their partitions. */
+  readonly done: readonly (RecordPosition & { readonly metadata: string })[];
+  /** The attempt under way. */
+  running: Promise<void> | undefined;
 }
 
 /**
  * Stores every record exactly once. The range of a block is committed as a member of the group before the block is inserted: whoever takes the
  * partition over repeats just that block, under the same token, and the store drops it. A member whose generation has passed cannot
- * commit, so the only block that it can still insert is the one that its successor repeats.
+ * commit, so the only block that it can still insert is the one that its successor repeats. While much waits, a group is cut into blocks while the
+ * one before it is inserted.
  */
 export async function sinkWork(options: SinkWorkOptions): Promise<TaskWork> {
   const { consumer, kafka, store, task, shapeOf, gatherMs = 500, maxRows = defaultMaxRows } = options;
@@ -67,7 +72,8 @@ export async function sinkWork(options: SinkWorkOptions): Promise<TaskWork> {
     positions.set(key, at.offset);
     lanes.set(key, { next: at.offset, repeat: fromMetadata(at.offset, at.metadata), held: [] });
   }
-  let plan: Plan | undefined;
+  /** Two at the most; the first is stored, and then the second. */
+  const plans: Plan[] = [];
 
   const planOf = async (group: Group): Promise<Plan> => {
     const byPartition = new Map<string, ConsumedRecord[]>();
@@ -100,36 +106,61 @@ export async function sinkWork(options: SinkWorkOptions): Promise<TaskWork> {
       after.push(() => Object.assign(lane, { next: to, repeat: undefined, held: [] } satisfies Lane));
     }
     for (const apply of after) apply();
-    return { group, rounds };
+    return { group, rounds, done: doneAt(task, group, lanes), running: undefined };
   };
 
-  const write = async (blocks: readonly Block[]): Promise<void> => {
-    await membership.commitOffsets(
-      blocks.map(({ partition, range }) => ({ ...partition, offset: range.first, metadata: toMetadata(range) })),
-    );
+  const write = async (blocks: readonly Block[], commit: Membership['commitOffsets']): Promise<void> => {
+    await commit(blocks.map(({ partition, range }) => ({ ...partition, offset: range.first, metadata: toMetadata(range) })));
     const inserted = await Promise.allSettled(blocks.flatMap(({ inserts }) => inserts).map((insert) => store.insert(insert)));
     for (const result of inserted) if (result.status === 'rejected') throw result.reason;
   };
+
+  const storeAll = async ({ rounds, done }: Plan): Promise<void> => {
+    // A partition may have gone to another member since, and come under a generation in which this one could commit for it.
+    const generation = membership.assignment?.generation;
+    const commit: Membership['commitOffsets'] = async (offsets) => {
+      if (membership.assignment?.generation !== generation) throw new SpoolError('UNAVAILABLE', `${consumer} is being shared out anew`);
+      await membership.commitOffsets(offsets);
+    };
+    for (let round = rounds[0]; round !== undefined; round = rounds[0]) {
+      await write(round, commit);
+      rounds.shift();
+    }
+    if (done.length > 0) await commit(done);
+    plans.shift();
+  };
+  /** One attempt at a time; a failed one may be followed by the next. */
+  const stored = (plan: Plan): Promise<void> => (plan.running ??= storeAll(plan).finally(() => (plan.running = undefined)));
 
   return {
     positions,
     epoch: -1n,
     replay: undefined,
+    /** What is stored after `process` has returned is waited for, and tried again, though no more records come. */
+    get nextTimer() {
+      return plans.length > 0 ? 0 : undefined;
+    },
     async process(group) {
       const began = performance.now();
-      if (plan?.group !== group) plan = await planOf(group);
-      for (let round = plan.rounds[0]; round !== undefined; round = plan.rounds[0]) {
-        await write(round);
-        plan.rounds.shift();
+      // 1. Cut, while the group before is stored.
+      let plan = plans.find((each) => each.group === group);
+      if (plan === undefined && group.positions.size > 0) plans.push((plan = await planOf(group)));
+      // 2. The one before.
+      for (let first = plans[0]; first !== undefined && first !== plan; first = plans[0]) await stored(first);
+      if (plan === undefined) return;
+      // 3. This one. About a full group means that more is waiting, to be cut meanwhile.
+      const storing = stored(plan);
+      if (group.records.length >= maxRows / 2) {
+        storing.catch(() => undefined);
+        return;
       }
-      const done = doneAt(task, group, lanes);
-      if (done.length > 0) await membership.commitOffsets(done);
-      plan = undefined;
-      // A full group means that more is waiting.
+      await storing;
       const left = gatherMs - (performance.now() - began);
-      if (left > 0 && group.records.length < maxRows) await sleep(left);
+      if (left > 0) await sleep(left);
     },
-    close: () => Promise.resolve(),
+    async close() {
+      await plans[0]?.running?.catch(() => undefined);
+    },
   };
 }
 
