@@ -123,13 +123,14 @@ export async function usages({ server }: Stage, pid: number | undefined): Promis
 }
 
 async function untilRows(clickhouse: ClickHouse, wanted: number): Promise<{ readonly rows: number; readonly at: number }> {
-  for (let seen = 0, since = performance.now(); ; await sleep(50)) {
+  for (let seen = 0, since = performance.now(); ;) {
     const [row] = await clickhouse.rows<{ n: string }>(`SELECT count() AS n FROM ${clickhouse.database}.spans`);
     const [rows, at] = [Number(row!.n), performance.now()];
     if (rows >= wanted) return { rows, at };
     if (rows > seen) since = at;
     seen = rows;
     if (at - since > quietMs) throw new Error(`${clickhouse.database}: ${rows} of ${wanted} rows are visible, and no more come`);
+    await sleep(50);
   }
 }
 
@@ -145,10 +146,10 @@ async function follow(
   const warm = total / 5;
   const latencies: number[] = [];
   let seen = 0;
-  let over = false;
+  let deadline = Number.POSITIVE_INFINITY;
   const looking = (async () => {
     const least = Math.min(...ends.map(({ latest }) => Number(latest)));
-    while (!over && seen < total) {
+    while (seen < total && performance.now() < deadline) {
       const tops = await clickhouse.rows<{ partition: number; top: string }>(
         `SELECT log_partition AS partition, max(log_offset) AS top FROM ${clickhouse.database}.spans WHERE log_offset >= ${least} GROUP BY partition`,
       );
@@ -178,9 +179,8 @@ async function follow(
     await sleep(5);
   }
   await Promise.all(sends);
-  const deadline = setTimeout(() => (over = true), quietMs);
+  deadline = performance.now() + quietMs;
   await looking;
-  clearTimeout(deadline);
   if (seen < total) throw new Error(`${clickhouse.database}: ${total - seen} of ${total} spans are not visible after ${quietMs / 1000} s`);
   const sorted = latencies.sort((a, b) => a - b);
   return { p50: quantile(sorted, 0.5), p99: quantile(sorted, 0.99) };

@@ -105,7 +105,7 @@ function createDraft(shape: RowShape, topic: string, known: readonly Offset[]): 
     writeQuarantined(record, shape.table, thrown, quarantined);
     quarantined.keep();
   };
-  const kept = ({ offset: at }: ConsumedRecord): void => {
+  const keep = ({ offset: at }: ConsumedRecord): void => {
     if (forced.has(at)) throw unreadableBefore();
     rows.keep();
   };
@@ -122,8 +122,15 @@ function createDraft(shape: RowShape, topic: string, known: readonly Offset[]): 
       bytes += record.value?.length ?? 0;
       try {
         const pending = shape.write(record, rows);
-        if (pending === undefined) return kept(record);
-        return pending.then(() => kept(record)).catch((thrown: unknown) => refuse(record, thrown));
+        if (pending !== undefined)
+          return pending
+            .then(() => {
+              keep(record);
+            })
+            .catch((thrown: unknown) => {
+              refuse(record, thrown);
+            });
+        keep(record);
       } catch (thrown) {
         refuse(record, thrown);
       }
