@@ -29,6 +29,7 @@ import type {
 } from './messages.js';
 import { openSubscription, subscribeHeader, toSubscribeHeader } from './subscription.js';
 import { newTraceparent } from '../host/traces.js';
+import { createAdmission, type Flow } from './admission.js';
 import type { Replies } from './replies.js';
 
 /** Requests in flight before more are refused. */
@@ -43,7 +44,7 @@ export interface GatewayOptions {
   /** `ce_source` of what it sends. */
   readonly source: string;
   readonly now: () => number;
-  /** More at once are refused with OVERLOADED before any work. @default 2048 */
+  /** More at once are refused with OVERLOADED before any work; so are those that would wait too long, however few there are. @default 2048 */
   readonly maxInFlight?: number;
 }
 
@@ -80,27 +81,34 @@ export function createGateway(options: GatewayOptions): Gateway {
     return producer.send(partition === undefined ? { topic, key, value, headers } : { topic, key, value, headers, partition });
   };
   const deadlineOf = (message: RequestMessage): number => now() + (message.timeoutMs ?? defaultTimeoutMs);
-  const overloaded = (): SpoolError | undefined =>
-    replies.waiting < maxInFlight
-      ? undefined
-      : new SpoolError('OVERLOADED', `${maxInFlight} requests are in flight already`, { retryAfterMs: 1000 });
-  const request = (message: RequestMessage): Promise<Reply> => {
-    const full = overloaded();
-    if (full !== undefined) return Promise.reject(full);
+  const flowTo = createAdmission({ maxInFlight, inFlight: () => replies.waiting });
+  /** What was let in. */
+  const admitted = async (message: RequestMessage, flow: Flow): Promise<Reply> => {
     const deadline = deadlineOf(message);
-    return replies.wait(message.id, deadline, post(message, deadline, replies.address));
+    const end = flow.began(message.timeoutMs ?? defaultTimeoutMs);
+    let answered = false;
+    try {
+      const reply = await replies.wait(message.id, deadline, post(message, deadline, replies.address));
+      answered = reply.outcome !== 'expired';
+      return reply;
+    } finally {
+      end(answered);
+    }
+  };
+  const request = (message: RequestMessage): Promise<Reply> => {
+    const flow = flowTo(message.topic);
+    const full = flow.refusal(message.timeoutMs ?? defaultTimeoutMs);
+    return full === undefined ? admitted(message, flow) : Promise.reject(full);
   };
 
   /** A promise only where a schema is used for the first time. */
   const commandMessage = (
-    target: Pick<CommandTarget, 'kind' | 'name'>,
+    { topic, key, commandId }: ReturnType<typeof addressOf>,
     schema: RecordSchema<unknown>,
     type: string,
-    id: string | null,
     payload: unknown,
     sent: SendOptions,
   ) => {
-    const { topic, key, commandId } = addressOf(topics, target, id, sent);
     const message = (encoder: Encoder<unknown>) => {
       const value = encoder.encode(payload);
       return { topic, key, type, id: commandId, value, timeoutMs: sent.timeoutMs, meta: commandMeta(sent) };
@@ -108,13 +116,22 @@ export function createGateway(options: GatewayOptions): Gateway {
     const encoder = codec.readyEncoder(topic, schema);
     return encoder === undefined ? codec.encoder(topic, schema).then(message) : message(encoder);
   };
-  const send = async (...command: Parameters<typeof commandMessage>) => {
+  const send = async (
+    target: Pick<CommandTarget, 'kind' | 'name'>,
+    schema: RecordSchema<unknown>,
+    type: string,
+    id: string | null,
+    payload: unknown,
+    sent: SendOptions,
+  ): Promise<CommandResult> => {
+    const address = addressOf(topics, target, id, sent);
+    const flow = flowTo(address.topic);
     // Before anything is made: what is refused must cost next to nothing, or refusing is what the process is busy with.
-    const full = overloaded();
+    const full = flow.refusal(sent.timeoutMs ?? defaultTimeoutMs);
     if (full !== undefined) throw full;
-    const pending = commandMessage(...command);
+    const pending = commandMessage(address, schema, type, payload, sent);
     const message = pending instanceof Promise ? await pending : pending;
-    return toResult(await request(message), message.id, message.key);
+    return toResult(await admitted(message, flow), message.id, message.key);
   };
   const ask = async (topic: string, query: QuerySchemas, type: string, payload: unknown, asked: AskOptions) => {
     const encoder = await codec.encoder(topic, query.request);
@@ -195,7 +212,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     },
     async postJson(type, id, payload, sent = {}) {
       const { target, recordSchema } = targetOf(type);
-      const message = await commandMessage(target, recordSchema, type, id, fromJson(recordSchema, payload), sent);
+      const message = await commandMessage(addressOf(topics, target, id, sent), recordSchema, type, fromJson(recordSchema, payload), sent);
       await post(message, deadlineOf(message), undefined);
       return message.id;
     },
