@@ -14,7 +14,11 @@ const answerMs = 120_000;
 const closeMs = 15_000;
 
 /** Resolves when it can be called. It ends with this process. @param profileDir takes a CPU profile. @throws Error when it dies, or is silent */
-export async function startContender(name: ContenderName, config: ContenderConfig, profileDir?: string): Promise<RunningContender> {
+export async function startContender(
+  name: ContenderName | 'callers',
+  config: ContenderConfig,
+  profileDir?: string,
+): Promise<RunningContender> {
   const profiled = profileDir === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileDir}`];
   const child = fork(main, [name, JSON.stringify(config)], {
     serialization: 'advanced',

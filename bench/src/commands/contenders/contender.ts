@@ -15,6 +15,8 @@ export interface ContenderConfig {
   readonly postgresUrl: string;
   /** Of Spool's gateway. @default more than there are callers */
   readonly maxInFlight?: number;
+  /** Where schemas are kept that other processes share. @default in memory */
+  readonly schemasUrl?: string;
 }
 
 export interface Contender {

@@ -4,18 +4,19 @@ import { overload, type OverloadStep } from '../overload.js';
 import type { Contender, ContenderConfig, ContenderName } from './contender.js';
 import { startEmmett } from './emmett.js';
 import { startFloor } from './floor.js';
-import { startSpool } from './spool.js';
+import { startCallers, startSpool } from './spool.js';
 
-const start: Readonly<Record<ContenderName, (config: ContenderConfig) => Promise<Contender>>> = {
+const start: Readonly<Record<ContenderName | 'callers', (config: ContenderConfig) => Promise<Contender>>> = {
   floor: (config) => startFloor(config),
   'flush-50ms': (config) => startFloor(config, 50),
   'commit-100ms': (config) => startFloor(config, 100),
   spool: startSpool,
+  callers: startCallers,
   emmett: startEmmett,
 };
 
 const [name = 'floor', config = '{}'] = process.argv.slice(2);
-const contender = await start[name as ContenderName](JSON.parse(config) as ContenderConfig);
+const contender = await start[name as keyof typeof start](JSON.parse(config) as ContenderConfig);
 const take = (step: Step | OverloadStep) =>
   step.kind === 'overload' ? overload(contender.call, step) : measure(() => contender.call(), step);
 process.on('message', (step: Step | OverloadStep | 'close') => {
