@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createCodec, createMemoryRegistry, InstanceRowSchema, ReplySchema, type Codec } from '@spool/schemas';
+import { until } from '@spool/schemas/testing';
 import {
   createMemoryCluster,
   leaseGrantor,
@@ -69,13 +70,6 @@ async function replyTo(address: { topic: string; partition: number }, id: string
   const encoder = await codec.encoder(topic.name, ReplySchema);
   const value = encoder.encode({ outcome: 'applied', version: 1, events: [], position: '', view: null, problem: null });
   await platform.producer.send({ ...address, key: id, value });
-}
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 const grant = (): Promise<RunningProcessor> => platform.run(leaseGrantor(platform));
 

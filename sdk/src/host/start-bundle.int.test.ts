@@ -15,7 +15,7 @@ import {
   type Codec,
   type SpoolError,
 } from '@spool/schemas';
-import { startRegistryServer } from '@spool/schemas/testing';
+import { startRegistryServer, until } from '@spool/schemas/testing';
 import { connectKafka, topicCatalogue, type Kafka, type TopicCatalogue } from '@spool/streams';
 import { Counter, counting, Sums } from '../testing/counter.js';
 import { startBundle, type RunningBundle } from './start-bundle.js';
@@ -42,13 +42,6 @@ async function start(instance: string): Promise<RunningBundle> {
   const running = await startBundle(counting, { kafka, codec, topics, instance, dataDir, log: () => undefined, transactions });
   open.push(running);
   return running;
-}
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 20_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }
 const owned = ({ instance }: RunningBundle): number =>
   instance.status().find(({ consumer }) => consumer === 'counting.Counter-1.default')?.partitions.length ?? 0;

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createCodec, createMemoryRegistry, headerNames, record, SpoolError, type Codec } from '@spool/schemas';
+import { until } from '@spool/schemas/testing';
 import { createMemoryCluster, topicCatalogue, type ConsumedRecord, type Kafka } from '@spool/streams';
 import { aggregate } from '../aggregate/aggregate.js';
 import { bundle } from '../bundle/bundle.js';
@@ -76,13 +77,6 @@ async function start(what = air): Promise<RunningBundle> {
   return running;
 }
 const stop = (): Promise<void> => open.pop()!.close();
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
 const log = (topic: string): Promise<readonly ConsumedRecord[]> => readTopic(kafka, topic);
 const mails = async (): Promise<readonly ConsumedRecord[]> => log(topics.events('Mail').name);
 const header = ({ headers }: ConsumedRecord, name: keyof typeof headerNames): string | undefined => headers[headerNames[name]]?.toString();

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { testKafka } from '@spool/embedded';
 import { createCodec, createMemoryRegistry, record } from '@spool/schemas';
+import { until } from '@spool/schemas/testing';
 import { connectKafka, topicCatalogue, type Kafka } from '@spool/streams';
 import { bundle } from '../bundle/bundle.js';
 import type { QuerySubscription } from '../gateway/messages.js';
@@ -48,13 +49,6 @@ async function start(instance: string) {
   open.push(running);
   const owned = (): number => running.instance.status().find(({ consumer }) => consumer.startsWith('live.Live-'))?.partitions.length ?? 0;
   return { running, serves, owned, Live };
-}
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 20_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }
 async function reads(updates: QuerySubscription<{ sum: number }>, sum: number): Promise<number[]> {
   const seen: number[] = [];

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createCodec, createMemoryRegistry } from '@spool/schemas';
+import { until } from '@spool/schemas/testing';
 import { createMemoryCluster, topicCatalogue, type Kafka } from '@spool/streams';
 import { bundle } from '../bundle/bundle.js';
 import { startBundle, type BundleConfig, type RunningBundle } from '../host/start-bundle.js';
@@ -64,13 +65,6 @@ function built(gate: boolean) {
     },
   });
   return { Sum, later: bundle({ id: 'later', version: '1.0.0', components: [Slow, Sum, Once] }) };
-}
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 const announced = async (): Promise<bigint> =>
   (await kafka.admin.offsets(topics.announcements.name)).reduce((sum, { latest }) => sum + latest, 0n);

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { testKafka } from '@spool/embedded';
 import { createCodec, createHttpRegistry, headerNames, type SpoolError } from '@spool/schemas';
-import { startRegistryServer } from '@spool/schemas/testing';
+import { startRegistryServer, until } from '@spool/schemas/testing';
 import { connectKafka, topicCatalogue, type ConsumedRecord, type Kafka, type TopicCatalogue } from '@spool/streams';
 import { bundle } from '../bundle/bundle.js';
 import type { CommandResult } from '../gateway/messages.js';
@@ -30,14 +30,6 @@ afterEach(async () => {
   await kafka.close();
   rmSync(folder, { recursive: true, force: true });
 });
-
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 60_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
 
 describe('a service on a real broker', () => {
   it('has one outcome and one event for each command, though its processes are killed between the call and its record', async () => {
@@ -92,10 +84,10 @@ describe('a service on a real broker', () => {
     const ids = Array.from({ length: 400 }, (_, n) => n);
     const sent = Promise.all(ids.map(definite));
     // 2. One process dies in the midst of calls, and comes back without its disk; then the other one dies.
-    await until(() => begun().filter(([, , , by]) => by.startsWith('vouchers-0/')).length >= 40);
+    await until(() => begun().filter(([, , , by]) => by.startsWith('vouchers-0/')).length >= 40, 60_000);
     await kill(first);
     first = await run('vouchers-0');
-    await until(() => begun().filter(([, , , by]) => by === `vouchers-0/${first.pid}`).length >= 20);
+    await until(() => begun().filter(([, , , by]) => by === `vouchers-0/${first.pid}`).length >= 20, 60_000);
     await kill(second);
     const results = await sent;
     expect(new Set(results.map(({ status }) => status)).size).toBeGreaterThan(0);

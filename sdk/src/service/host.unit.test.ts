@@ -12,6 +12,7 @@ import {
   type Codec,
   type MessageMeta,
 } from '@spool/schemas';
+import { until } from '@spool/schemas/testing';
 import { createMemoryCluster, topicCatalogue, type ConsumedRecord, type Kafka } from '@spool/streams';
 import { reject } from '../aggregate/aggregate.js';
 import { bundle } from '../bundle/bundle.js';
@@ -99,13 +100,6 @@ async function start(): Promise<RunningBundle> {
   return running;
 }
 const stop = (): Promise<void> => open.pop()!.close();
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
 const log = (topic: string): Promise<readonly ConsumedRecord[]> => readTopic(kafka, topic);
 const events = async (): Promise<string[]> =>
   (await log(topics.events('Vouchers').name)).map(

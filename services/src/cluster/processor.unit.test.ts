@@ -11,6 +11,7 @@ import {
   type Heartbeat,
   type InstanceRow,
 } from '@spool/schemas';
+import { until } from '@spool/schemas/testing';
 import { openInstances, type Instances } from '@spool/sdk';
 import {
   createMemoryCluster,
@@ -302,11 +303,3 @@ describe('the settings', () => {
     });
   });
 });
-
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}

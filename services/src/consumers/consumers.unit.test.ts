@@ -10,6 +10,7 @@ import {
   type Codec,
   type Heartbeat,
 } from '@spool/schemas';
+import { until } from '@spool/schemas/testing';
 import {
   aggregate,
   bundle,
@@ -101,13 +102,6 @@ const startCounting = (instance = 'counting-0'): Promise<RunningBundle> =>
   });
 function fail(error: unknown): void {
   throw error as Error;
-}
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 15_000;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
 }
 /** Ten events of one counter: n from 1 to 10. */
 async function add(from = 1, to = 10): Promise<void> {

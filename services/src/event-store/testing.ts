@@ -1,3 +1,4 @@
+import { until } from '@spool/schemas/testing';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,6 +18,8 @@ import {
 } from '@spool/sdk';
 import { createMemoryCluster, openInstance, topicCatalogue, type Instance, type Kafka, type MemoryCluster } from '@spool/streams';
 import { registryProcessor } from '../registry/index.js';
+
+export { until };
 
 /** An account with a list and nested fields in its state, so that differences have something to show. */
 export const account = (codeVersion = '1', times = 1) =>
@@ -120,12 +123,4 @@ export async function stage({ partitions = 2 }: { readonly partitions?: number }
       rmSync(dataDir, { recursive: true, force: true });
     },
   };
-}
-
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 15_000;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }

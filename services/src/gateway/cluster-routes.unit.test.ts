@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createCodec, createMemoryRegistry, InstanceRowSchema, type Codec, type InstanceRow } from '@spool/schemas';
+import { until } from '@spool/schemas/testing';
 import { bundle, openInstances, openRegistry, startBundle, type Instances, type Registry, type RunningBundle } from '@spool/sdk';
 import { createMemoryCluster, leaseGrantor, openInstance, topicCatalogue, type Instance, type Kafka } from '@spool/streams';
 import { clusterProcessor, openDrains, openSettings } from '../cluster/index.js';
@@ -47,13 +48,6 @@ afterEach(async () => {
   await kafka.close();
   rmSync(dataDir, { recursive: true, force: true });
 });
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
 async function startEmpty(instance: string): Promise<RunningBundle> {
   const config = { kafka, codec, topics, dataDir, log: () => undefined, instance };
   const running = await startBundle(bundle({ id: 'empty', version: '1.0.0', components: [] }), config);

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createCodec, createMemoryRegistry, record } from '@spool/schemas';
+import { until } from '@spool/schemas/testing';
 import { aggregate, bundle, openRegistry, reject, saga, startBundle, type RunningBundle } from '@spool/sdk';
 import { createMemoryCluster, openInstance, topicCatalogue } from '@spool/streams';
 import { openEventStore } from '../event-store/index.js';
@@ -92,13 +93,6 @@ interface Page {
 }
 const page = async (query: string): Promise<Page> => (await get(`/api/v1/sagas/Closing${query}`)).json() as Page;
 const ids = async (query: string): Promise<string[]> => (await page(query)).items.map(({ id }) => id);
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 15_000;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
 
 it('lists instances by state, a page at a time', async () => {
   expect(await ids('')).toEqual(['a', 'b', 'c', 'stuck']);

@@ -15,6 +15,7 @@ import {
   type Span,
   type SpoolError,
 } from '@spool/schemas';
+import { until } from '@spool/schemas/testing';
 import { openRegistry, type BundleDescriptor, type Registry } from '@spool/sdk';
 import {
   createMemoryCluster,
@@ -111,13 +112,6 @@ async function settled(): Promise<void> {
   await processor.caughtUp();
   const [end] = await kafka.admin.offsets(topics.bundles.name);
   await until(() => (registry.table.positions.get(`${topics.bundles.name}-0`) ?? 0n) >= end!.latest);
-}
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 const instancesOf = (version = '1.0.0') => registry.bundles().find((each) => each.version === version)?.instances;
 

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createCodec, createMemoryRegistry, type Codec } from '@spool/schemas';
+import { until } from '@spool/schemas/testing';
 import {
   aggregate,
   bundle,
@@ -73,13 +74,6 @@ afterEach(async () => {
 
 function fail(error: unknown): void {
   throw error as Error;
-}
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 15_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
 }
 const request = (rest: Partial<ReplayRequest> = {}): ReplayRequest =>
   replayRequest.parse({ target: 'Totals', mode: 'rewind', reason: 'test', ...rest });

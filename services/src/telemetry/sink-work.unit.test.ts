@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { SpoolError } from '@spool/schemas';
+import { until } from '@spool/schemas/testing';
 import { createMemoryCluster, offset, runProcessor, type Kafka, type MemoryCluster, type RunningProcessor } from '@spool/streams';
 import { fromMetadata } from './block-range.js';
 import type { Insert } from './block.js';
@@ -52,14 +52,6 @@ function fakeStore() {
 const away = (): never => {
   throw new SpoolError('UNAVAILABLE', 'the store is away');
 };
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let left = 500; left > 0; left--) {
-    if (await condition()) return;
-    await sleep(10);
-  }
-  throw new Error('not within 5 s');
-}
 
 describe('the sink', () => {
   let cluster: MemoryCluster;

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { SpoolError } from '@spool/schemas';
+import { until } from '@spool/schemas/testing';
 import { offset, type ConsumedRecord, type Offset } from '../kafka/port.js';
 import type { Reader, Slice } from '../kafka/port.js';
 import { Intakes } from './intake.js';
@@ -17,13 +18,6 @@ const recordAt = (at: number, key: string | null = 'a', partition = 0): Consumed
   timestamp: 1000 + at,
 });
 const next = (at: number): ReadonlyMap<string, Offset> => new Map([['in-0', offset(at)]]);
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-}
 
 /** Handlers that end when the test says so. */
 function gated(options: { concurrency?: number; maxInFlight?: number; drainMs?: number } = {}) {

@@ -1,4 +1,5 @@
 import { SpoolError } from '@spool/schemas';
+import { until } from '@spool/schemas/testing';
 import { createMemoryCluster, type MemoryCluster } from '../kafka/memory/connect.js';
 import { offset, type ConsumedRecord, type Kafka, type Producer } from '../kafka/port.js';
 import { createMemoryStore } from '../store/memory-store.js';
@@ -61,13 +62,6 @@ async function start(
   );
   running.push(processor);
   return processor;
-}
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 async function ends(): Promise<Map<string, ReturnType<typeof offset>>> {
   return new Map((await kafka.admin.offsets('in')).map((at) => [`in-${at.partition}`, at.latest]));

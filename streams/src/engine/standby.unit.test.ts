@@ -1,3 +1,4 @@
+import { until } from '@spool/schemas/testing';
 import { rmSync, mkdtempSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -121,12 +122,6 @@ const keys = Array.from({ length: 20 }, (_, index) => `k${index}`);
 const send = async (): Promise<void> => {
   await producer.sendAll(keys.map((key) => ({ topic: 'in', key, value: null })));
 };
-async function until(condition: () => boolean): Promise<void> {
-  for (let left = 500; !condition(); left--) {
-    if (left === 0) throw new Error('it never came to pass');
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
 const everyone = (): RunningProcessor[] => [...running.values()];
 /** All records are handled, by whoever has them. */
 async function settled(total: number): Promise<void> {

@@ -1,3 +1,4 @@
+import { until } from '@spool/schemas/testing';
 import { createMemoryCluster } from '../kafka/memory/connect.js';
 import { offset, type Kafka, type Offset, type Producer } from '../kafka/port.js';
 import { readTable, type TableReader } from './table.js';
@@ -25,13 +26,6 @@ afterEach(async () => {
 });
 const put = (key: string, value: string | null): Promise<unknown> =>
   producer.send({ topic: 'rows', key, value: value === null ? null : Buffer.from(value) });
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
 const at = (next: number): ReadonlyMap<string, Offset> => new Map([['rows-0', offset(next)]]);
 const seen = (from: ReadonlyMap<string, Offset>) =>
   table.changesSince(from)?.map(({ key, value, at: place }) => [key, value, Number(place.offset)]);

@@ -1,3 +1,4 @@
+import { until } from '@spool/schemas/testing';
 import { createMemoryCluster, type MemoryCluster } from '../../kafka/memory/connect.js';
 import { offset, type ConsumedRecord, type Kafka, type Offset, type Producer } from '../../kafka/port.js';
 import { createMemoryStore } from '../../store/memory-store.js';
@@ -10,6 +11,8 @@ import { offsetWork } from '../offset-work.js';
 import { runProcessor, type RunningProcessor } from '../processor.js';
 import { transactionalWork } from '../transactional-work.js';
 import type { ProcessorStatus, TaskRequest, TaskWork } from '../work.js';
+
+export { until };
 
 export type Handle = (record: ConsumedRecord, table: <V>(name: string) => Table<V>) => void | Promise<void>;
 /** The kinds of work, by what they keep their place in. */
@@ -162,14 +165,6 @@ export async function openStage(on?: Kafka, names: StageNames = { input: 'in', l
       await kafka.close();
     },
   };
-}
-
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 15_000;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 
 interface WithTable {

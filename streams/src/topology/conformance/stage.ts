@@ -11,6 +11,8 @@ import { runTopology, type RunningTopology, type RunTopologyOptions } from '../r
 import type { KeyValue } from '../serde.js';
 import type { Topology } from '../topology.js';
 
+export { until } from '@spool/schemas/testing';
+
 /** `[topic, key, value, timestamp]`; null stands for no key and for a tombstone. */
 export type Feed = readonly [topic: string, key: string | null, value: string | null, timestamp?: number];
 
@@ -125,12 +127,3 @@ export async function openStage(brokers: readonly string[]): Promise<Stage> {
 }
 
 export const text = (value: unknown): string => (value === null ? '-' : typeof value === 'string' ? value : JSON.stringify(value));
-
-/** Waits for what is not a matter of records read: timers, assignments. */
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 20_000;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error('the condition did not come true');
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
