@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { AggregateState, EventStore } from '../event-store/index.js';
-import { decodeCursor, encodeCursor, etagOf, isNotModified, pageOf, pageQuery, route, type Route } from '../http/index.js';
+import { etagOf, isNotModified, pageOf, route, type Route } from '../http/index.js';
+import { historyPage, historyQuery } from './history-page.js';
 import { aggregateId, messageType, positionToken, version } from './messages.js';
 
 const params = z.object({ type: messageType, id: aggregateId });
@@ -137,28 +138,20 @@ export function aggregateRoutes(eventStore: EventStore): readonly Route[] {
       summary: 'The events of an aggregate, a service or a saga, paged',
       role: ['bundle', 'analyst'],
       params,
-      query: z.object({
-        ...pageQuery({ limit: 100, most: 1000 }),
-        direction: z.enum(['forwards', 'backwards']).default('forwards'),
-        after: positionToken.optional(),
-      }),
+      query: historyQuery,
       responses: { 200: { description: 'In order of versions', schema: pageOf(storedEvent) } },
       errors: ['UNKNOWN_AGGREGATE', 'EXPIRED', 'UNAVAILABLE', 'KAFKA_UNAVAILABLE'],
       async handler({ params: { type, id }, query, deadline }) {
-        const { limit, direction, cursor, after } = query;
-        const kind = `${direction} ${type}/${id}`;
-        const events = await eventStore.events({
+        const body = await historyPage({
+          whose: `${type}/${id}`,
           aggregateType: type,
           aggregateId: id,
-          from: cursor === undefined ? undefined : decodeCursor(kind, cursor, z.int()),
-          backwards: direction === 'backwards',
-          limit: limit + 1,
-          after,
-          deadline: deadline - 500,
+          query,
+          deadline,
+          read: (request) => eventStore.events(request),
+          show: ({ at, ...event }) => ({ ...event, at: new Date(at).toISOString() }),
         });
-        const next = events[limit];
-        const items = events.slice(0, limit).map(({ at, ...event }) => ({ ...event, at: new Date(at).toISOString() }));
-        return { status: 200, body: { items, ...(next === undefined ? {} : { nextCursor: encodeCursor(kind, next.version) }) } };
+        return { status: 200, body };
       },
     }),
   ];

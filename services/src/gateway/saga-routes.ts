@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { sagaStates, type EventStore, type ReadStep } from '../event-store/index.js';
 import { decodeCursor, encodeCursor, pageOf, pageQuery, route, type Route } from '../http/index.js';
+import { historyPage, historyQuery } from './history-page.js';
 import { aggregateId, messageType, positionToken } from './messages.js';
 
 const saga = z.object({ name: messageType });
@@ -100,33 +101,26 @@ export function sagaRoutes(eventStore: EventStore): readonly Route[] {
       summary: 'The steps of an instance of a saga, paged: what came, what it did, and its state after each',
       role: ['bundle', 'analyst'],
       params: sagaInstance,
-      query: z.object({
-        ...pageQuery({ limit: 100, most: 1000 }),
-        direction: z.enum(['forwards', 'backwards']).default('forwards'),
-        after: positionToken.optional(),
-      }),
+      query: historyQuery,
       responses: { 200: { description: 'In order of versions', schema: pageOf(step) } },
       errors: [...errors],
-      async handler({ params: { name, id }, query: { limit, direction, cursor, after }, deadline }) {
-        const kind = `${direction} saga ${name}/${id}`;
-        const steps = await eventStore.steps({
+      async handler({ params: { name, id }, query, deadline }) {
+        const body = await historyPage({
+          whose: `saga ${name}/${id}`,
           aggregateType: name,
           aggregateId: id,
-          from: cursor === undefined ? undefined : decodeCursor(kind, cursor, z.int()),
-          backwards: direction === 'backwards',
-          limit: limit + 1,
-          after,
-          deadline: deadline - 500,
+          query,
+          deadline,
+          read: (request) => eventStore.steps(request),
+          show: ({ timers: _timers, pending: _pending, input, timersSet, ...rest }) => ({
+            ...rest,
+            commands: [...rest.commands],
+            timersCancelled: [...rest.timersCancelled],
+            input: { ...input, at: new Date(input.at).toISOString() },
+            timersSet: timed(timersSet),
+          }),
         });
-        const next = steps[limit];
-        const items = steps.slice(0, limit).map(({ timers: _timers, pending: _pending, input, timersSet, ...rest }) => ({
-          ...rest,
-          commands: [...rest.commands],
-          timersCancelled: [...rest.timersCancelled],
-          input: { ...input, at: new Date(input.at).toISOString() },
-          timersSet: timed(timersSet),
-        }));
-        return { status: 200, body: { items, ...(next === undefined ? {} : { nextCursor: encodeCursor(kind, next.version) }) } };
+        return { status: 200, body };
       },
     }),
   ];
