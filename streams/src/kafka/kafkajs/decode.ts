@@ -2,8 +2,8 @@ import { SpoolError } from '@spool/schemas';
 import { offset, type ConsumedRecord } from '../port.js';
 import { decompress } from './compression.js';
 import { readInt64, type FetchedPartition } from './fetch.js';
+import { BATCH_OVERHEAD } from './record-batch.js';
 
-const BATCH_OVERHEAD = 61;
 const COMPRESSION = 0x07;
 const LOG_APPEND_TIME = 0x08;
 const TRANSACTIONAL = 0x10;

@@ -18,7 +18,7 @@ const NO_HEADERS: ReadyRecord['headers'] = {};
 const RECORD_OVERHEAD = 5 + 1 + 10 + 5 + 5 + 5 + 5;
 const HEADER_OVERHEAD = 5 + 5;
 /** Bytes of a batch before its first record. */
-const BATCH_OVERHEAD = 61;
+export const BATCH_OVERHEAD = 61;
 
 export function readyRecord(record: ProducerRecord, now: number): ReadyRecord {
   const { key, value, headers = NO_HEADERS } = record;
