@@ -74,8 +74,15 @@ describe('an event stream', () => {
   });
 
   it('keeps a quiet connection alive', async () => {
-    await streaming(() => sleep(130), { heartbeatMs: 40 });
-    expect((await server.send({ path: '/events' })).text).toMatch(/^(:\n\n){2,3}$/);
+    let enough = (): void => undefined;
+    const heard = new Promise<void>((resolve) => (enough = resolve));
+    await streaming(() => heard, { heartbeatMs: 10 });
+    let text = '';
+    for await (const chunk of await openSlowly()) {
+      text += String(chunk);
+      if (text.length >= 3 * ':\n\n'.length) enough();
+    }
+    expect(text).toMatch(/^(:\n\n){3,}$/);
   });
 
   it('tells a slow client to begin anew and cuts it off, with what waits for it bounded', async () => {
