@@ -77,7 +77,9 @@ describe('a service on a real broker', () => {
           const priority = (['high', 'normal', 'low'] as const)[n % 7 === 0 ? 0 : n % 5 === 0 ? 2 : 1];
           return await caller.gateway.send(Vouchers, 'Issue', lock, { code: `v${n}` }, { commandId: `c${n}`, priority, timeoutMs: 5000 });
         } catch (error) {
-          if (!['INDETERMINATE', 'EXPIRED', 'UNAVAILABLE'].includes((error as SpoolError).code)) throw error;
+          const { code, retryAfterMs = 0 } = error as SpoolError;
+          if (!['INDETERMINATE', 'EXPIRED', 'UNAVAILABLE', 'OVERLOADED'].includes(code)) throw error;
+          await new Promise((resolve) => setTimeout(resolve, retryAfterMs));
         }
       }
     };
