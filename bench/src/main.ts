@@ -13,6 +13,7 @@ import { benchReplay } from './replay/bench.js';
 import { contenders as replayContenders } from './replay/contenders/contender.js';
 import { benchSink } from './sink/bench.js';
 import { report, toText, type Table } from './report.js';
+import { benchViews } from './views/bench.js';
 
 const suites: Readonly<
   Record<string, (brokers: readonly string[], quick: boolean, progress: (line: string) => void) => Promise<readonly Table[]>>
@@ -59,6 +60,7 @@ const suites: Readonly<
       profile: values.profile === true,
       progress,
     }),
+  views: (_, quick, progress) => benchViews({ spans: Number(values.rows ?? (quick ? 1e6 : 1e7)), runs: quick ? 5 : 20, progress }),
 };
 
 const { values, positionals } = parseArgs({
@@ -68,6 +70,7 @@ const { values, positionals } = parseArgs({
     quick: { type: 'boolean' },
     profile: { type: 'boolean' },
     only: { type: 'string' },
+    rows: { type: 'string' },
     help: { type: 'boolean' },
   },
 });
@@ -75,7 +78,7 @@ const wanted = positionals.length === 0 ? Object.keys(suites) : positionals;
 const unknown = wanted.filter((name) => suites[name] === undefined);
 if (values.help === true || unknown.length > 0) {
   console.error(
-    `npm run bench -- [${Object.keys(suites).join(' | ')}] [--quick] [--json] [--profile] [--only contender,...]${unknown.length > 0 ? `\nno such bench: ${unknown.join(', ')}` : ''}`,
+    `npm run bench -- [${Object.keys(suites).join(' | ')}] [--quick] [--json] [--profile] [--only contender,...] [--rows spans]${unknown.length > 0 ? `\nno such bench: ${unknown.join(', ')}` : ''}`,
   );
   process.exit(unknown.length > 0 ? 2 : 0);
 }
