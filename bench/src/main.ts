@@ -13,6 +13,7 @@ import { benchReplay } from './replay/bench.js';
 import { contenders as replayContenders } from './replay/contenders/contender.js';
 import { benchSink } from './sink/bench.js';
 import { report, toText, type Table } from './report.js';
+import { benchTelemetry } from './telemetry/bench.js';
 import { benchViews } from './views/bench.js';
 
 const suites: Readonly<
@@ -57,6 +58,15 @@ const suites: Readonly<
     benchSink({
       brokers,
       ...(quick ? { records: 200_000, seconds: 3, rounds: 1 } : { records: 1_000_000, seconds: 10, rounds: 3 }),
+      profile: values.profile === true,
+      progress,
+    }),
+  telemetry: (brokers, quick, progress) =>
+    benchTelemetry({
+      brokers,
+      ...(quick ? { seconds: 1, warmUpSeconds: 1, pairs: 1 } : { seconds: 3, warmUpSeconds: 2, pairs: 5 }),
+      callers: [1, 64, 1024],
+      rates: [1000],
       profile: values.profile === true,
       progress,
     }),

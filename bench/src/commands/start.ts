@@ -4,9 +4,16 @@ import type { Step, Taken } from '../steps.js';
 import type { ContenderConfig, ContenderName } from './contenders/contender.js';
 import type { OverloadStep, OverloadTaken } from './overload.js';
 
+export interface Result<T> {
+  readonly taken: T;
+  readonly peakRssMb: number;
+  /** Microseconds of the process for each call, the callers' part and the warm-up's included. */
+  readonly cpuUs: number;
+}
+
 export interface RunningContender extends AsyncDisposable {
-  take(step: Step): Promise<{ readonly taken: Taken; readonly peakRssMb: number }>;
-  take(step: OverloadStep): Promise<{ readonly taken: OverloadTaken; readonly peakRssMb: number }>;
+  take(step: Step): Promise<Result<Taken>>;
+  take(step: OverloadStep): Promise<Result<OverloadTaken>>;
 }
 
 const main = fileURLToPath(new URL('contenders/main.js', import.meta.url));

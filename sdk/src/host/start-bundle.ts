@@ -56,8 +56,8 @@ export interface BundleConfig {
   readonly gateWithinMs?: number;
   /** Where projectors made by `postgresProjector` keep their read models; closed by whoever opened it. */
   readonly postgres?: PostgresDatabase;
-  /** Which spans are sent. @default 2,500 a second at the most */
-  readonly sampling?: Sampling;
+  /** Which spans are sent; `none` sends no telemetry at all, neither metrics nor lag. @default 2,500 a second at the most */
+  readonly sampling?: Sampling | 'none';
 }
 
 export interface RunningBundle extends AsyncDisposable {

@@ -19,7 +19,7 @@ import type { Kafka, Offset, Producer } from '../kafka/port.js';
 import { openLmdbStore } from '../store/lmdb-store.js';
 import { splitPartitionKey, type Store } from '../store/store.js';
 import { countedKafka, type KafkaCounts } from '../telemetry/counted-kafka.js';
-import { openTelemetry, type Telemetry, type Sampling } from '../telemetry/emitter.js';
+import { noTelemetry, openTelemetry, type Telemetry, type Sampling } from '../telemetry/emitter.js';
 import { createResourceMeter } from '../telemetry/resources.js';
 import { platformTopics, type TopicCatalogue } from '../topics/topics.js';
 import { orderDecoder } from './orders.js';
@@ -38,8 +38,8 @@ export interface InstanceOptions {
   readonly dataDir: string;
   readonly log: Log;
   readonly now: () => number;
-  /** Which spans are sent. @default 2,500 a second at the most */
-  readonly sampling?: Sampling;
+  /** Which spans are sent; `none` sends no telemetry at all, neither metrics nor lag. @default 2,500 a second at the most */
+  readonly sampling?: Sampling | 'none';
 }
 
 /** One running copy of a bundle, or of a part of the platform: what its processors share. */
@@ -100,16 +100,20 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
   const producer = await kafka.producer();
   const heartbeats = await codec.encoder(topics.heartbeats.name, HeartbeatSchema);
   const progress = await codec.encoder(topics.replayJobs.name, ReplayProgressSchema);
-  const telemetry = await openTelemetry({
-    codec,
-    producer,
-    topics: { spans: topics.spans.name, metrics: topics.metrics.name, lag: topics.lag.name },
-    instance: id,
-    bundle,
-    version,
-    now,
-    ...options.sampling,
-  });
+  const { sampling } = options;
+  const telemetry =
+    sampling === 'none'
+      ? noTelemetry
+      : await openTelemetry({
+          codec,
+          producer,
+          topics: { spans: topics.spans.name, metrics: topics.metrics.name, lag: topics.lag.name },
+          instance: id,
+          bundle,
+          version,
+          now,
+          ...sampling,
+        });
   const onError = (error: unknown): void => log('warn', 'a platform record was passed over', { error: String(error) });
   const control = await openControl({ kafka, topic: topics.control.name, decode: orderDecoder(codec), onError });
   const config = await followClusterConfig({ kafka, codec, topics, onError });

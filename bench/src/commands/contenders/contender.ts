@@ -5,7 +5,8 @@ import type { Call } from '../../load.js';
  * commits. `emmett`: its event store on PostgreSQL.
  */
 export const contenders = ['floor', 'spool', 'flush-50ms', 'commit-100ms', 'emmett'] as const;
-export type ContenderName = (typeof contenders)[number];
+/** `silent`: Spool without telemetry, for the bench of what that costs. */
+export type ContenderName = (typeof contenders)[number] | 'silent';
 
 export interface ContenderConfig {
   readonly brokers: readonly string[];

@@ -1,6 +1,6 @@
 import { createCodec, createHttpRegistry, createMemoryRegistry, record } from '@spool/schemas';
 import { aggregate, bundle, createGateway, openRegistry, openReplies, startBundle, type Gateway } from '@spool/sdk';
-import { connectKafka, topicCatalogue } from '@spool/streams';
+import { connectKafka, topicCatalogue, type Sampling } from '@spool/streams';
 import { anyAggregate, type Contender, type ContenderConfig } from './contender.js';
 
 const Add = record('bench.Add', { n: 'int', pad: 'string' });
@@ -16,7 +16,7 @@ export const Counter = aggregate('Counter', {
 });
 
 /** Spool as a bundle runs it: schemas, state, expected outcomes, snapshots, telemetry and fencing included. Caller and aggregate share the process, as in the floor. */
-export async function startSpool(config: ContenderConfig): Promise<Contender> {
+export async function startSpool(config: ContenderConfig, sampling: Sampling | 'none' = {}): Promise<Contender> {
   const { brokers, dataDir, maxInFlight = 100_000 } = config;
   const kafka = await connectKafka({ brokers, clientId: 'bench' });
   const running = await startBundle(bundle({ id: 'bench', version: '1.0.0', components: [Counter] }), {
@@ -26,6 +26,7 @@ export async function startSpool(config: ContenderConfig): Promise<Contender> {
     dataDir,
     log: () => undefined,
     maxInFlight,
+    sampling,
   });
   return {
     call: adding(running.gateway),
