@@ -177,6 +177,16 @@ describe('telemetry in ClickHouse', () => {
       expect(await rows(`SELECT toString(sum(total_us_sum)) AS sum FROM chaos.${table}`)).toEqual([{ sum }]);
     }
 
+    const [derived] = await rows<Record<string, string>>(
+      `SELECT (SELECT sum(spans) FROM chaos.traces) AS traced, (SELECT sum(errors) FROM chaos.traces) AS failed, (SELECT sum(errors) FROM chaos.errors_1m) AS errors`,
+    );
+    const failing = expected.filter((index) => spanOf(index).status === 'error');
+    expect(derived).toEqual({
+      traced: String(expected.length),
+      failed: String(failing.length),
+      errors: String(failing.reduce((all, index) => all + weightOf(index), 0)),
+    });
+
     // 5. What was refused is there byte by byte; what was read is as it was sent.
     const refused = await rows<{ n: string; bytes: string; code: string; destination: string }>(
       `SELECT headers['n'] AS n, hex(value) AS bytes, code, destination FROM chaos.quarantine WHERE topic = '${topics.spans.name}' ORDER BY toInt32(n)`,
