@@ -64,7 +64,7 @@ const suites: Readonly<
   telemetry: (brokers, quick, progress) =>
     benchTelemetry({
       brokers,
-      ...(quick ? { seconds: 1, warmUpSeconds: 1, pairs: 1 } : { seconds: 3, warmUpSeconds: 2, pairs: 5 }),
+      ...(quick ? { seconds: 1, warmUpSeconds: 0.5, pairs: 1 } : { seconds: 1.5, warmUpSeconds: 0.5, pairs: 11 }),
       callers: [1, 64, 1024],
       rates: [1000],
       profile: values.profile === true,

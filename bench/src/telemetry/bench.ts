@@ -25,8 +25,8 @@ type Metric = 'p50' | 'p99' | 'perSecond' | 'cpuUs';
 const aim = 0.05;
 
 /**
- * What telemetry costs the path of commands: the same bundle with it and without it, both in each pair, one after the other, who goes first in turns. The ratio is
- * the median over the pairs, so that a machine that is slower for a while is slower for both.
+ * What telemetry costs the path of commands: the same bundle with it and without it. Both run all the time and are called in turns of a second or so, who goes
+ * first alternating; the ratio is the median over the pairs, so that a machine that is slower for a while is slower for both.
  */
 export async function benchTelemetry(options: TelemetryOptions): Promise<readonly Table[]> {
   const { brokers, callers, rates, seconds, warmUpSeconds, progress } = options;
@@ -38,14 +38,19 @@ export async function benchTelemetry(options: TelemetryOptions): Promise<readonl
   const profileDir = options.profile ? join(dataDir, 'profile') : undefined;
   const taken = new Map<string, (Taken & { readonly cpuUs: number })[]>();
   try {
-    for (let pair = 0; pair < options.pairs; pair++) {
-      const order: readonly Contestant[] = pair % 2 === 0 ? ['spool', 'silent'] : ['silent', 'spool'];
-      for (const name of order) {
-        const own = { brokers, id: `t${Date.now().toString(36)}`, dataDir: join(dataDir, `${name}-${pair}`), postgresUrl: '' };
-        await mkdir(own.dataDir);
-        await using contender = await startContender(name, own, name === 'spool' ? profileDir : undefined);
-        for (const step of steps) {
-          const { taken: answered, cpuUs } = await contender.take(step);
+    const start = async (name: Contestant) => {
+      const own = { brokers, id: `t${Date.now().toString(36)}-${name}`, dataDir: join(dataDir, name), postgresUrl: '' };
+      await mkdir(own.dataDir);
+      return startContender(name, own, name === 'spool' ? profileDir : undefined);
+    };
+    await using spool = await start('spool');
+    await using silent = await start('silent');
+    const contenders = { spool, silent };
+    for (const step of steps) {
+      for (let pair = 0; pair < options.pairs; pair++) {
+        const order: readonly Contestant[] = pair % 2 === 0 ? ['spool', 'silent'] : ['silent', 'spool'];
+        for (const name of order) {
+          const { taken: answered, cpuUs } = await contenders[name].take(step);
           const key = keyOf(name, step);
           taken.set(key, [...(taken.get(key) ?? []), { ...answered, cpuUs }]);
           const { perSecond, p50, p99 } = answered;
