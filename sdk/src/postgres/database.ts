@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { SpoolError } from '@spool/schemas';
 import { backOffMs } from '@spool/streams';
 import pg, { type PoolClient } from 'pg';
@@ -35,8 +36,15 @@ export interface PostgresDatabase extends AsyncDisposable {
   reader(): Promise<PoolClient>;
   /** Called when a read model in this schema may have changed. @returns forgets the listener */
   onCommit(schema: string, listener: () => void): () => void;
+  /** Waits for the transactions under way, 5 s at the most. */
   close(): Promise<void>;
 }
+
+const closeWithinMs = 5000;
+/** How often the connection that hears of commits is tried. */
+const tryEveryMs = 10_000;
+/** What the server has not said so long after it should have ended a statement, it will not say. */
+const silenceMs = 5000;
 
 /** The channel of notifications; the schema is their payload. */
 export const channel = 'spool_commit';
@@ -46,7 +54,14 @@ export async function openPostgres(options: PostgresOptions): Promise<PostgresDa
   const parsed = settings.safeParse(options);
   if (!parsed.success) throw new SpoolError('INVALID_CONFIG', `PostgreSQL: ${z.prettifyError(parsed.error)}`);
   const { url, connections, statementTimeoutMs, idleTransactionMs } = parsed.data;
-  const shared = { connectionString: url, connectionTimeoutMillis: statementTimeoutMs, keepAlive: true, application_name: 'spool' };
+  const silence = { query_timeout: statementTimeoutMs + silenceMs };
+  const shared = {
+    connectionString: url,
+    ...silence,
+    connectionTimeoutMillis: statementTimeoutMs,
+    keepAlive: true,
+    application_name: 'spool',
+  };
   const limits = { statement_timeout: statementTimeoutMs, idle_in_transaction_session_timeout: idleTransactionMs };
   const pools = [1, 2].map(() => new pg.Pool({ ...shared, ...limits, max: connections }));
   const [writers, readers] = pools as [pg.Pool, pg.Pool];
@@ -68,6 +83,7 @@ export async function openPostgres(options: PostgresOptions): Promise<PostgresDa
   let closed = false;
   let ear: pg.Client | undefined;
   let again: NodeJS.Timeout | undefined;
+  let trying: NodeJS.Timeout | undefined;
   let failures = 0;
   const listen = async (): Promise<void> => {
     const client = new pg.Client(shared);
@@ -75,6 +91,7 @@ export async function openPostgres(options: PostgresOptions): Promise<PostgresDa
     const lost = (): void => {
       if (ear !== client || closed) return;
       ear = undefined;
+      clearInterval(trying);
       again = setTimeout(() => void listen().catch(() => undefined), backOffMs(failures++));
       void client.end().catch(() => undefined);
     };
@@ -89,6 +106,7 @@ export async function openPostgres(options: PostgresOptions): Promise<PostgresDa
       throw toSqlError(thrown);
     }
     failures = 0;
+    trying = setInterval(() => void client.query('SELECT').catch(lost), tryEveryMs).unref();
     // What was said meanwhile was not heard.
     for (const schema of listeners.keys()) tell(schema);
   };
@@ -97,8 +115,9 @@ export async function openPostgres(options: PostgresOptions): Promise<PostgresDa
     (closing ??= (async () => {
       closed = true;
       clearTimeout(again);
-      await ear?.end().catch(() => undefined);
-      await Promise.all(pools.map((pool) => pool.end()));
+      clearInterval(trying);
+      const ended = Promise.all([ear?.end().catch(() => undefined), ...pools.map((pool) => pool.end())]);
+      await Promise.race([ended, sleep(closeWithinMs, undefined, { ref: false })]);
     })());
   try {
     await listen();

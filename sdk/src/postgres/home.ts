@@ -9,7 +9,7 @@ import { inSchema, prepareSchema } from './schema.js';
 import { toSqlError, type Sql } from './sql.js';
 import { openPostgresStore } from './store.js';
 
-/** How often a start looks for itself, should nobody tell it of a commit. */
+/** How often those who wait for a position look for themselves, should nobody tell of a commit. */
 const lookMs = 1000;
 
 /** @throws SpoolError INVALID_CONFIG, UNAVAILABLE */
@@ -22,8 +22,10 @@ export async function openPostgresHome({ instance, projector, consumer, postgres
   }
   const schema = await prepareSchema(postgres, `${instance.topics.namespace}${consumer}`, tables);
   const sources = projector.of.map(({ name }) => instance.topics.events(name).name);
+  const { model, close } = await openModel(instance, postgres, schema, sources);
   return {
-    model: await openModel(instance, postgres, schema, sources),
+    model,
+    close,
     assignment: 'group',
     async open({ id, partitions }) {
       const store = await openPostgresStore({ database: postgres, schema, task: id, partitions });
@@ -35,7 +37,12 @@ export async function openPostgresHome({ instance, projector, consumer, postgres
 }
 
 /** What all instances have written together. */
-async function openModel(instance: Instance, database: PostgresDatabase, schema: string, sources: readonly string[]): Promise<ReadModel> {
+async function openModel(
+  instance: Instance,
+  database: PostgresDatabase,
+  schema: string,
+  sources: readonly string[],
+): Promise<{ readonly model: ReadModel; readonly close: () => Promise<void> }> {
   const { kafka, now, log } = instance;
   const unread = beginnings(
     (
@@ -66,11 +73,12 @@ async function openModel(instance: Instance, database: PostgresDatabase, schema:
   };
 
   // Commits that come while one look is under way are found by the next.
+  let closed = false;
   let looking = false;
   let stale = false;
   const look = async (): Promise<void> => {
     stale = true;
-    if (looking) return;
+    if (looking || closed) return;
     looking = true;
     try {
       while (stale) {
@@ -86,14 +94,27 @@ async function openModel(instance: Instance, database: PostgresDatabase, schema:
       looking = false;
     }
   };
-  database.onCommit(schema, () => void look());
+  const forget = database.onCommit(schema, () => void look());
   await look();
-  return {
+  const reach: ReadModel['reach'] = async (position, deadline) => {
+    const ends = performance.now() + deadline - now();
+    for (;;) {
+      const leftMs = ends - performance.now();
+      try {
+        await waiting.reach(() => positions, position, Math.min(leftMs, lookMs));
+        return;
+      } catch (late) {
+        if (leftMs <= lookMs) throw late;
+        await look();
+      }
+    }
+  };
+  const model: ReadModel = {
     get positions() {
       return positions;
     },
     read,
-    reach: (position, deadline) => waiting.reach(() => positions, position, deadline - now()),
+    reach,
     onCommit: waiting.add,
     async caughtUp(signal) {
       const heads = new Map<string, Offset>();
@@ -106,4 +127,10 @@ async function openModel(instance: Instance, database: PostgresDatabase, schema:
       }
     },
   };
+  const close = (): Promise<void> => {
+    closed = true;
+    forget();
+    return Promise.resolve();
+  };
+  return { model, close };
 }

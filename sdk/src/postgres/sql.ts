@@ -13,8 +13,10 @@ export interface Sql {
   ): Promise<{ readonly rows: Row[]; readonly rowCount: number | null }>;
 }
 
-/** Connections that broke, transactions that lost against others, servers that stop or are full: classes of SQLSTATE. */
-const passing = /^(08|40|53|55|57)/;
+/** Connections that broke, transactions and locks that lost against others, servers that stop or are full: by SQLSTATE. */
+const passing = /^(08|40|53|57|55006|55P03)/;
+/** What the driver throws for a value that it cannot send: it never can. */
+const unsendable = new Set(['TypeError', 'RangeError', 'SyntaxError']);
 
 const stateOf = (thrown: unknown): string | undefined => {
   const code: unknown = (thrown as { code?: unknown } | null)?.code;
@@ -25,7 +27,7 @@ const stateOf = (thrown: unknown): string | undefined => {
 export function toSqlError(thrown: unknown): unknown {
   if (thrown instanceof SpoolError) return thrown;
   const state = stateOf(thrown);
-  if (state !== undefined && !passing.test(state)) return thrown;
+  if (state === undefined ? unsendable.has((thrown as Error).name) : !passing.test(state)) return thrown;
   return new SpoolError('UNAVAILABLE', `PostgreSQL: ${(thrown as Error).message}`, { cause: thrown });
 }
 
@@ -34,3 +36,16 @@ export const isRefusal = (thrown: unknown): boolean => {
   const state = stateOf(thrown);
   return state !== undefined && !/^(08|57)/.test(state);
 };
+
+/** Statements that would take the transaction from the store: what follows them would not commit with the position. */
+const endsTransaction = /^[\s;(]*(abort|begin|commit|end|start|prepare\s+transaction|rollback(?!\s+((transaction|work)\s+)?to\b))\b/i;
+
+/** @throws SpoolError INVALID_CONFIG for a statement that begins or ends a transaction */
+export function checkStatement(text: string): void {
+  if (endsTransaction.test(text)) {
+    throw new SpoolError(
+      'INVALID_CONFIG',
+      `a handler may not begin or end a transaction, the position commits with its statements: ${text}`,
+    );
+  }
+}

@@ -14,7 +14,7 @@ import pg, { type PoolClient, type QueryResult } from 'pg';
 import { fromOffsets, toCheckpoint, toOffsets, toReplay, type CheckpointRow } from './checkpoint.js';
 import { channel, type PostgresDatabase } from './database.js';
 import { inSchema } from './schema.js';
-import { isRefusal, toSqlError, type Sql } from './sql.js';
+import { checkStatement, isRefusal, toSqlError, type Sql } from './sql.js';
 
 const { escapeIdentifier, escapeLiteral } = pg;
 
@@ -82,13 +82,13 @@ export async function openPostgresStore({ database, schema, task, partitions }: 
     );
   const fenced = (): SpoolError => new SpoolError('PRODUCER_FENCED', `another owner has opened ${schema}, task ${task}`);
   /** Begins, and says who may go on. Constraints are checked with each statement, so that the record that breaks one is found. */
-  const enter = async (first: string): Promise<string> => {
+  const enter = async (isolation: string, first: string): Promise<string> => {
     await ending;
     client = await database.writer();
     [failure, saved] = [undefined, false];
     try {
       const results = await run(
-        `BEGIN; ${inSchema(schema)}; SET CONSTRAINTS ALL IMMEDIATE; ${first} SELECT fence, moved FROM spool_positions WHERE task = ${id} FOR UPDATE`,
+        `BEGIN ISOLATION LEVEL ${isolation}; ${inSchema(schema)}; SET CONSTRAINTS ALL IMMEDIATE; ${first} SELECT fence, moved FROM spool_positions WHERE task = ${id} FOR UPDATE`,
       );
       const place = (results.at(-1) as QueryResult<Place>).rows[0];
       if (place?.fence !== fence) throw fenced();
@@ -98,8 +98,9 @@ export async function openPostgresStore({ database, schema, task, partitions }: 
       throw toSqlError(thrown);
     }
   };
+  /** A row that a handler has read and another task changes meanwhile makes the group wait and begin again, where else that change would be lost. */
   const begin = async (): Promise<void> => {
-    if ((await enter('')) === seen) return;
+    if ((await enter('REPEATABLE READ', '')) === seen) return;
     rollback();
     throw new SpoolError('TRANSACTION_INDETERMINATE', `another task has emptied ${schema}: its place is read anew`);
   };
@@ -153,6 +154,7 @@ export async function openPostgresStore({ database, schema, task, partitions }: 
         const holder = client;
         if (holder === undefined)
           throw new SpoolError('INTERNAL', 'a statement came after its group had ended: wait for each in the handler');
+        checkStatement(text);
         try {
           return await holder.query(text, values === undefined ? undefined : [...values]);
         } catch (thrown) {
@@ -168,7 +170,11 @@ export async function openPostgresStore({ database, schema, task, partitions }: 
       inner.commit(changes, next);
     },
     async clear(next, { starts, voidLetters }) {
-      const mark = await enter('SELECT FROM spool_model FOR UPDATE; SELECT FROM spool_positions ORDER BY task FOR UPDATE;');
+      // It has to see what was committed while it waited for the locks.
+      const mark = await enter(
+        'READ COMMITTED',
+        'SELECT FROM spool_model FOR UPDATE; SELECT FROM spool_positions ORDER BY task FOR UPDATE;',
+      );
       try {
         const { rows } = await client!.query<{ reset_epoch: string }>('SELECT reset_epoch FROM spool_model');
         if (BigInt(rows[0]!.reset_epoch) < next.epoch) {
@@ -209,11 +215,12 @@ async function claim(
     );
     const place = rows[0]!;
     const checkpoint = toCheckpoint(place);
-    const kept = await client.query<{ name: string; key: string; value: Buffer }>(
+    const kept = await client.query<{ name: string; key: Buffer; value: Buffer }>(
       'SELECT name, key, value FROM spool_rows WHERE task = $1',
       [task],
     );
-    for (const { name, key, value } of kept.rows) keep(new Map([[name, new Map([[key, deserialize(value) as unknown]])]]), checkpoint);
+    for (const { name, key, value } of kept.rows)
+      keep(new Map([[name, new Map([[key.toString(), deserialize(value) as unknown]])]]), checkpoint);
     return { fence: place.fence, moved: place.moved, checkpoint };
   });
 }
@@ -241,12 +248,11 @@ function rowChanges(id: string, changes: Rows): readonly string[] {
   const statements: string[] = [];
   for (const [name, rows] of changes) {
     for (const [key, value] of rows) {
-      const at = `${id}, ${escapeLiteral(name)}, ${escapeLiteral(key)}`;
+      const at = `${id}, ${escapeLiteral(name)}, ${bytes(Buffer.from(key))}`;
       if (value === undefined) statements.push(`DELETE FROM spool_rows WHERE (task, name, key) = (${at})`);
       else {
-        const bytes = `'\\x${serialize(value).toString('hex')}'`;
         statements.push(
-          `INSERT INTO spool_rows VALUES (${at}, ${bytes}) ON CONFLICT (task, name, key) DO UPDATE SET value = excluded.value`,
+          `INSERT INTO spool_rows VALUES (${at}, ${bytes(serialize(value))}) ON CONFLICT (task, name, key) DO UPDATE SET value = excluded.value`,
         );
       }
     }
@@ -254,4 +260,6 @@ function rowChanges(id: string, changes: Rows): readonly string[] {
   return statements;
 }
 
+/** Keys too: a text of PostgreSQL holds no zeros. */
+const bytes = (of: Buffer): string => `'\\x${of.toString('hex')}'::bytea`;
 const json = (value: unknown): string => (value === null ? 'NULL' : `${escapeLiteral(JSON.stringify(value))}::jsonb`);

@@ -47,6 +47,7 @@ async function hostInContext(
     startAt: 'earliest',
     ...(hosting.sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs: hosting.sessionTimeoutMs }),
     ...(sources.length > 1 ? { order: 'time' } : {}),
+    ...(home.close === undefined ? {} : { close: home.close }),
     async open(task) {
       const { store, tables } = await home.open(task);
       const { committed, ...handlers } = projectorWork(hosting, projector, bound, gateway, tables);

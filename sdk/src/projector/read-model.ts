@@ -36,6 +36,8 @@ export interface ModelHome {
   open(task: TaskRequest): Promise<{ readonly store: LocalStore; readonly tables: (context: GroupContext) => unknown }>;
   /** A group is durable. */
   committed(): void;
+  /** When the tasks are closed. */
+  close?(): Promise<void>;
 }
 
 export interface HomeRequest {

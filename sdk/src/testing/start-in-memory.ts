@@ -10,11 +10,14 @@ import { describe } from '../bundle/describe.js';
 import type { Gateway } from '../gateway/messages.js';
 import { startBundle, type RunningBundle } from '../host/start-bundle.js';
 import { fromToken, reached, type PositionToken } from '../position/token.js';
+import type { PostgresDatabase } from '../postgres/database.js';
 import { readTopic } from './read-topic.js';
 
 export interface InMemoryOptions {
   /** Where its clock starts, in milliseconds since the epoch. It stands still until it is advanced. @default the time of the call */
   readonly now?: number;
+  /** For read models that are kept there. */
+  readonly postgres?: PostgresDatabase;
   /** @default nothing is logged */
   readonly log?: Log;
 }
@@ -53,7 +56,7 @@ const lookMs = 5;
 /** Runs a whole bundle in this process as `startBundle` does, on a Kafka and a schema registry in memory. Its stores are in a folder that goes with it. */
 export async function startInMemory(
   bundle: Bundle,
-  { now: start = Date.now(), log = () => undefined }: InMemoryOptions = {},
+  { now: start = Date.now(), log = () => undefined, postgres }: InMemoryOptions = {},
 ): Promise<BundleInMemory> {
   let clock = start;
   const now = (): number => clock;
@@ -68,7 +71,8 @@ export async function startInMemory(
   let running: RunningBundle;
   try {
     await register(bundle, kafka, codec, topics, clock);
-    running = await startBundle(bundle, { kafka, codec, topics, instance: `${bundle.id}-0`, dataDir, log, now });
+    const config = { kafka, codec, topics, instance: `${bundle.id}-0`, dataDir, log, now };
+    running = await startBundle(bundle, postgres === undefined ? config : { ...config, postgres });
   } catch (error) {
     await stop();
     throw error;
