@@ -8,6 +8,7 @@ import { ClusterConfigSchema } from './cluster-config.js';
 import { CommandOutcomeSchema } from './command-outcome.js';
 import { CommandOutcomesSchema } from './command-outcomes.js';
 import { ControlOrderSchema } from './control-order.js';
+import { CopyArrivalSchema } from './copy-arrival.js';
 import { CronStartedSchema } from './cron-started.js';
 import { FoldReplySchema } from './fold-reply.js';
 import { FoldRequestSchema } from './fold-request.js';
@@ -18,8 +19,11 @@ import { LagSchema } from './lag.js';
 import { LeaseRequestSchema } from './lease-request.js';
 import { LeaseRowSchema } from './lease-row.js';
 import { MetricSchema } from './metric.js';
+import { ReadModelAliasSchema } from './read-model-alias.js';
+import { ReplayDifferenceSchema } from './replay-difference.js';
 import { ReplayJobSchema } from './replay-job.js';
 import { ReplayProgressSchema } from './replay-progress.js';
+import { ReplayReportSchema } from './replay-report.js';
 import { ReplySchema } from './reply.js';
 import { SagaStepSchema } from './saga-step.js';
 import { SnapshotSchema } from './snapshot.js';
@@ -37,6 +41,7 @@ export { ClusterConfigSchema, type ClusterConfig } from './cluster-config.js';
 export { CommandOutcomeSchema, type CommandStatus, type CommandOutcome } from './command-outcome.js';
 export { CommandOutcomesSchema, type CommandOutcomes } from './command-outcomes.js';
 export { ControlOrderSchema, type ControlAction, type ControlOrder } from './control-order.js';
+export { CopyArrivalSchema, type CopyArrival } from './copy-arrival.js';
 export { CronStartedSchema, type CronStarted } from './cron-started.js';
 export { FoldReplySchema, type FoldReply } from './fold-reply.js';
 export { FoldRequestSchema, type FoldEvent, type FoldRequest } from './fold-request.js';
@@ -47,8 +52,11 @@ export { LagSchema, type Lag } from './lag.js';
 export { LeaseRequestSchema, type LeaseAction, type LeaseRequest } from './lease-request.js';
 export { LeaseRowSchema, type LeaseRow } from './lease-row.js';
 export { MetricSchema, type Metric } from './metric.js';
+export { ReadModelAliasSchema, type ReadModelCopy, type CopyPhase, type ReadModelAlias } from './read-model-alias.js';
+export { ReplayDifferenceSchema, type ReplayDifference } from './replay-difference.js';
 export { ReplayJobSchema, type ReplayMode, type ReplayState, type ReplayRange, type ReplayJob } from './replay-job.js';
 export { ReplayProgressSchema, type ReplayProgressState, type ReplayPartition, type ReplayProgress } from './replay-progress.js';
+export { ReplayReportSchema, type TableDifferences, type ReplayReport } from './replay-report.js';
 export { ReplySchema, type ReplyOutcome, type EventRef, type ProblemViolation, type Problem, type Reply } from './reply.js';
 export { SagaStepSchema, type SagaInputKind, type SagaInput, type SagaCommand, type SagaTimer, type SagaPending, type SagaStep } from './saga-step.js';
 export { SnapshotSchema, type Snapshot } from './snapshot.js';
@@ -68,6 +76,7 @@ export const platformSchemas: readonly RecordSchema<unknown>[] = [
   CommandOutcomeSchema,
   CommandOutcomesSchema,
   ControlOrderSchema,
+  CopyArrivalSchema,
   CronStartedSchema,
   FoldReplySchema,
   FoldRequestSchema,
@@ -78,8 +87,11 @@ export const platformSchemas: readonly RecordSchema<unknown>[] = [
   LeaseRequestSchema,
   LeaseRowSchema,
   MetricSchema,
+  ReadModelAliasSchema,
+  ReplayDifferenceSchema,
   ReplayJobSchema,
   ReplayProgressSchema,
+  ReplayReportSchema,
   ReplySchema,
   SagaStepSchema,
   SnapshotSchema,

@@ -5,7 +5,7 @@ import type { RecordSchema } from '../avro/schema.js';
 export type ReplayMode = 'rewind' | 'shadow' | 'scratch' | 'unknown';
 
 /** Where the replay stands. */
-export type ReplayState = 'planned' | 'running' | 'paused' | 'completed' | 'failed' | 'cancelled' | 'unknown';
+export type ReplayState = 'planned' | 'running' | 'paused' | 'completed' | 'failed' | 'cancelled' | 'ready' | 'promoting' | 'rollingBack' | 'rolledBack' | 'unknown';
 
 /** What is replayed of one partition. */
 export interface ReplayRange {
@@ -92,6 +92,10 @@ export const ReplayJobSchema: RecordSchema<ReplayJob> = {
             "completed",
             "failed",
             "cancelled",
+            "ready",
+            "promoting",
+            "rollingBack",
+            "rolledBack",
             "unknown"
           ],
           "default": "unknown"

@@ -26,6 +26,11 @@ export interface RunningProcessor extends AsyncDisposable {
   apply(order: ControlOrder): void;
   /** Resolves when every source partition has been read to where its end was at the call. */
   caughtUp(signal?: AbortSignal): Promise<void>;
+  /**
+   * Goes no further than `limits` (next offsets) until it is told otherwise, and stays where it is in a partition that is beyond; `undefined` lifts
+   * them. Kept by nobody: whoever starts anew says it again. Resolves when the groups under way are durable.
+   */
+  until(limits: ReadonlyMap<string, Offset> | undefined): Promise<void>;
   /** Finishes the group under way, commits the position and leaves the group. */
   close(): Promise<void>;
 }
@@ -54,6 +59,7 @@ class Processor implements RunningProcessor {
   #taskCount = 1;
   /** The last order that came. */
   #ordered = -1n;
+  #limits: ReadonlyMap<string, Offset> | undefined;
   #unfollow: (() => void) | undefined;
   #membership: Membership | undefined;
   #state: ProcessorState = 'starting';
@@ -151,6 +157,11 @@ class Processor implements RunningProcessor {
       return [...ends].every(([key, end]) => end === 0n || (positions.get(key) ?? -1n) >= end);
     };
     await this.#until(reached, signal);
+  }
+
+  async until(limits: ReadonlyMap<string, Offset> | undefined): Promise<void> {
+    this.#limits = limits;
+    await Promise.all([...this.#tasks.values()].map((task) => task.until(limits)));
   }
 
   close(): Promise<void> {
@@ -282,6 +293,7 @@ class Processor implements RunningProcessor {
     });
     this.#tasks.set(id, task);
     for (const order of this.#history) task.order(order);
+    if (this.#limits !== undefined) void task.until(this.#limits);
     task.start();
   }
 

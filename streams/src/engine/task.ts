@@ -3,6 +3,7 @@ import { offset, type Offset, type Reader, type Slice, type TopicPartition } fro
 import { partitionKey } from '../store/store.js';
 import type { ControlOrder } from './control.js';
 import { Intakes } from './intake.js';
+import { Limits } from './limits.js';
 import { backOffMs, pause } from './retry.js';
 import { Standstill, upTo } from './standstill.js';
 import type { Group, OrderAnswer, PartitionStatus, ReplayStatus, TaskWork } from './work.js';
@@ -61,6 +62,7 @@ export class Task {
   #quiet = new AbortController();
   #recordsPerSecond: number | undefined;
   #steps = 0;
+  readonly #limits: Limits;
   #wake: (() => void) | undefined;
   #progressing: NodeJS.Immediate | undefined;
   #idle: Promise<void> = Promise.resolve();
@@ -72,6 +74,7 @@ export class Task {
     this.#keys = new Set(options.partitions.map(partitionKey));
     const classOf = (topic: string): number => options.work.lanes?.classOf(topic) ?? 0;
     this.#intake = new Intakes(options.partitions, { ...options, classOf });
+    this.#limits = new Limits(this.#intake);
   }
 
   start(): void {
@@ -105,6 +108,13 @@ export class Task {
     this.#alarm.abort();
     this.#alarm = new AbortController();
     this.#wake?.();
+  }
+
+  /** See `RunningProcessor`. */
+  async until(limits: ReadonlyMap<string, Offset> | undefined): Promise<void> {
+    this.#limits.set(limits);
+    this.#wake?.();
+    await this.#idle;
   }
 
   /** Ends when the group under way is durable; nothing starts after it until `unquiesce`. */
@@ -362,7 +372,8 @@ export class Task {
     if (failed !== undefined) {
       if (this.#paused && !failed.stepped) return undefined;
       this.#retry = undefined;
-      return failed;
+      const group = this.#limits.within(failed.group);
+      return group === undefined ? undefined : { ...failed, group };
     }
     for (const key of this.#standstill.due()) this.#intake.release(key);
     const stepped = this.#paused;
@@ -383,7 +394,12 @@ export class Task {
       this.#paused ? this.#steps : Number.POSITIVE_INFINITY,
       rate === undefined ? Number.POSITIVE_INFINITY : Math.max(1, Math.floor(rate / 10)),
     );
-    const group = this.#intake.take(limit, (of) => this.options.work.lanes?.room(of) ?? Number.POSITIVE_INFINITY);
+    let group: Group | undefined;
+    while (group === undefined && this.#intake.ready) {
+      const taken = this.#intake.take(limit, (of) => this.options.work.lanes?.room(of) ?? Number.POSITIVE_INFINITY);
+      if (taken === undefined) return undefined;
+      group = this.#limits.within(taken);
+    }
     if (group !== undefined && this.#paused) this.#steps -= group.records.length;
     return group;
   }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -75,6 +75,8 @@ export interface Instance extends AsyncDisposable {
   run(definition: ProcessorDefinition): Promise<RunningProcessor>;
   /** Of each of its processors. */
   status(): readonly ProcessorStatus[];
+  /** Stops one of its processors for good, and deletes its stores on this machine. */
+  drop(processor: RunningProcessor): Promise<void>;
   openStore(consumer: string, task: string, codeVersion?: string): Store;
   /** Stops the processors, the last started first, then disconnects what it opened; `kafka` stays open. */
   close(): Promise<void>;
@@ -288,6 +290,13 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       return processor;
     },
     status: () => processors.map((processor) => processor.status()),
+    async drop(processor) {
+      await processor.close();
+      const index = processors.indexOf(processor);
+      if (index >= 0) processors.splice(index, 1);
+      rmSync(join(options.dataDir, id, processor.consumer), { recursive: true, force: true });
+      beat();
+    },
     openStore: (consumer, task, codeVersion) =>
       openLmdbStore({
         path: join(options.dataDir, id, consumer, task),

@@ -56,6 +56,8 @@ export function topicCatalogue({ namespace = '', partitions = 3 }: TopicOptions 
     bundles: compacted('registry.bundles', 1),
     /** Who was seen to handle what of whom; see `spool.Interaction`. */
     interactions: compacted('registry.interactions', 1),
+    /** Which copy of a read model answers. */
+    aliases: compacted('registry.aliases', 1),
     heartbeats: deleted('cluster.heartbeats', 10 * minute),
     /** Partitioned as the heartbeats are. */
     instances: compacted('cluster.instances'),
@@ -70,6 +72,8 @@ export function topicCatalogue({ namespace = '', partitions = 3 }: TopicOptions 
       config: { 'min.compaction.lag.ms': String(7 * day) },
     }),
     replayJobs: compacted('replay.jobs', 1),
+    /** Rows in which a scratch copy differs from the live read model, by replay. */
+    differences: deleted('replay.differences', 7 * day, 1),
     spans: deleted('telemetry.spans', day),
     metrics: deleted('telemetry.metrics', day),
     lag: deleted('telemetry.lag', day),
@@ -86,6 +90,7 @@ export const platformTopics = (topics: TopicCatalogue): readonly TopicSpec[] => 
   topics.announcements,
   topics.bundles,
   topics.interactions,
+  topics.aliases,
   topics.heartbeats,
   topics.instances,
   topics.leaseRequests,
@@ -93,6 +98,7 @@ export const platformTopics = (topics: TopicCatalogue): readonly TopicSpec[] => 
   topics.clusterConfig,
   topics.control,
   topics.replayJobs,
+  topics.differences,
   topics.spans,
   topics.metrics,
   topics.lag,
