@@ -88,6 +88,7 @@ export {
   type ProjectorOptions,
   type TableOf,
 } from './projector/projector.js';
+export { copyConsumer, openAliases, type Aliases } from './registry/aliases.js';
 export {
   openRegistry,
   type Registry,

@@ -23,6 +23,8 @@ export type CopyPhase = 'building' | 'handover' | 'kept' | 'comparing' | 'unknow
 export interface ReadModelAlias {
   /** Consumer id of the projector, without a copy. */
   readonly consumer: string;
+  /** Replay that changed it last. */
+  readonly replayId: string;
   /** The copy that answers. */
   readonly live: ReadModelCopy;
   /** The other copy; null where there is none. */
@@ -49,6 +51,11 @@ export const ReadModelAliasSchema: RecordSchema<ReadModelAlias> = {
         "name": "consumer",
         "type": "string",
         "doc": "Consumer id of the projector, without a copy."
+      },
+      {
+        "name": "replayId",
+        "type": "string",
+        "doc": "Replay that changed it last."
       },
       {
         "name": "live",

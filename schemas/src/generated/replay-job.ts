@@ -23,8 +23,10 @@ export interface ReplayRange {
 export interface ReplayJob {
   /** Replay id. */
   readonly id: string;
-  /** Consumer id that is replayed. */
+  /** Component that is replayed. */
   readonly target: string;
+  /** Consumer id of its read model, whichever copy answered when the replay was ordered; empty in jobs of before. */
+  readonly consumer: string;
   /** How it is replayed. */
   readonly mode: ReplayMode;
   /** Where the replay stands. */
@@ -61,7 +63,13 @@ export const ReplayJobSchema: RecordSchema<ReplayJob> = {
       {
         "name": "target",
         "type": "string",
-        "doc": "Consumer id that is replayed."
+        "doc": "Component that is replayed."
+      },
+      {
+        "name": "consumer",
+        "type": "string",
+        "doc": "Consumer id of its read model, whichever copy answered when the replay was ordered; empty in jobs of before.",
+        "default": ""
       },
       {
         "name": "mode",

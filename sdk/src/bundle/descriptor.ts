@@ -44,6 +44,8 @@ export const componentDescriptor = z.object({
   sources: z.array(z.string()).optional(),
   /** It can be rewound: it only projects. */
   replayable: z.boolean(),
+  /** A second copy of its read model can be built beside the one that answers. */
+  copyable: z.boolean().optional(),
   /** Where it is declared. */
   source: place.optional(),
 });

@@ -4,6 +4,7 @@ import type { Bundle } from '../bundle/bundle.js';
 import type { AskOptions } from '../gateway/messages.js';
 import { intercept, type Intercepted } from '../interceptor/interceptor.js';
 import type { PostgresDatabase } from '../postgres/database.js';
+import type { Aliases } from '../registry/aliases.js';
 import type { ReplySender } from './replying.js';
 
 /** What the host of a component works with. */
@@ -17,6 +18,8 @@ export interface Hosting {
   readonly transactions: 'instance' | 'partition';
   /** See `BundleConfig.sessionTimeoutMs`. */
   readonly sessionTimeoutMs?: number | undefined;
+  /** Which copies of read models there are, and which of them answers. */
+  readonly aliases: Aliases;
   /** See `BundleConfig.postgres`. */
   readonly postgres?: PostgresDatabase | undefined;
 }

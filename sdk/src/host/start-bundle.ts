@@ -26,6 +26,7 @@ import { hostProjector } from '../projector/host.js';
 import { serviceHost } from '../service/host.js';
 import { priorities } from '../service/priorities.js';
 import { hostSaga } from '../saga/host.js';
+import { openAliases } from '../registry/aliases.js';
 import { openRegistry, type Registry } from '../registry/registry.js';
 import { openAnnouncements } from './announcements.js';
 import type { Hosting } from './hosting.js';
@@ -143,6 +144,8 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
   opening.catch(() => undefined);
   try {
     // 3. Its processors: read models before the projections that answer from them.
+    const aliases = await openAliases({ kafka, codec, topics, onError });
+    opened.push(aliases);
     const hosting: Hosting = {
       bundle,
       instance,
@@ -150,6 +153,7 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       outcomeRetentionMs: config.outcomeRetentionMs ?? day,
       transactions: config.transactions ?? 'instance',
       sessionTimeoutMs: config.sessionTimeoutMs,
+      aliases,
       postgres: config.postgres,
     };
     for (const saga of of('saga')) await hostSaga(hosting, saga);
@@ -169,7 +173,8 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       let asking: Gateway | undefined;
       const ask: QueryGateway['ask'] = async (...question) => (asking ??= (await opening)(`${id}/${projector.name}`)).ask(...question);
       const hosts = await hostProjector(hosting, projector, { ask });
-      const gated = [...hosts].map(([bound, { model, processor }]) => {
+      const gated = [...hosts].map(([bound, { model, processor, close }]) => {
+        if (close !== undefined) opened.push({ close });
         const built = { caughtUp: (signal: AbortSignal) => (model.caughtUp ?? processor.caughtUp).call(processor, signal) };
         const gate = openGate(projector.name, { ...built, status: () => processor.status() }, now);
         return [bound, { model, gate, ready: gate.passable }] as const;

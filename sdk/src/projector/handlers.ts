@@ -11,8 +11,8 @@ export interface ProjectorWork {
   readonly handle: (record: ConsumedRecord, context: LocalContext) => void | Promise<void>;
   /** Only where it takes batches. */
   readonly handleGroup?: (records: readonly ConsumedRecord[], context: GroupContext) => void | Promise<void>;
-  /** Tells of what was handled since the last commit. */
-  committed(): void;
+  /** Tells of what was handled since the last commit. @param silent it is told elsewhere */
+  committed(silent: boolean): void;
 }
 
 interface Taken {
@@ -97,10 +97,10 @@ export function projectorWork(
   return {
     handle: onBatch === undefined ? one : (record, context) => batch(onBatch, [record], context),
     ...(onBatch === undefined ? {} : { handleGroup: (records, context) => batch(onBatch, records, context) }),
-    committed() {
+    committed(silent) {
       for (const { record, event, handleUs, replayId } of timings.values()) {
         // A replay handles what has its span already; it shows in the progress of the replay instead.
-        if (replayId !== undefined) continue;
+        if (silent || replayId !== undefined) continue;
         const { type, meta } = event;
         const told = { component, componentKind: 'projector', messageKind: 'event', type, record, meta, handleUs } as const;
         emitSpan(instance, { ...told, commitUs: 0, outcome: null, errorClass: null, replayId: null });

@@ -6,6 +6,7 @@ import {
   type Instance,
   type LocalStore,
   type Offset,
+  type StoreCheckpoint,
   type TaskRequest,
   type TopicPartition,
 } from '@spool/streams';
@@ -48,14 +49,16 @@ export interface HomeRequest {
     readonly of: readonly EventSource[];
     readonly tables: readonly string[];
   };
-  /** Of this projector, version and context. */
+  /** Of this projector, version, context and copy. */
   readonly consumer: string;
+  /** Where an empty copy begins, and up to where its records are replayed. @default at the start of the log, and nothing is */
+  readonly begins?: StoreCheckpoint;
   /** See `BundleConfig`. */
   readonly postgres: PostgresDatabase | undefined;
 }
 
 /** Tables in a store on this instance's disk. */
-export function localHome({ instance, projector, consumer }: HomeRequest): ModelHome {
+export function localHome({ instance, projector, consumer, begins }: HomeRequest): ModelHome {
   let store: LocalStore | undefined;
   let unread: ReadonlyMap<string, Offset> = new Map();
   const waiting = createWaiting();
@@ -82,6 +85,7 @@ export function localHome({ instance, projector, consumer }: HomeRequest): Model
     assignment: 'all',
     open(task) {
       const opened = instance.openStore(consumer, task.id, String(projector.version));
+      if (begins !== undefined && opened.checkpoint.positions.size === 0) opened.commit(new Map(), begins);
       store = opened;
       unread = beginnings(task.partitions);
       return Promise.resolve({ store: opened, tables: (context) => named((name) => context.table(name)) });

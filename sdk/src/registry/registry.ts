@@ -1,5 +1,6 @@
 import { BundleRowSchema, SpoolError, type Codec, type RecordDefinition, type RecordSchema } from '@spool/schemas';
 import { readTable, type Kafka, type TableReader, type TopicCatalogue } from '@spool/streams';
+import { openAliases } from './aliases.js';
 import { bundleDescriptor, type BundleDescriptor, type ComponentDescriptor, type PayloadDescriptor } from '../bundle/descriptor.js';
 
 export interface RegisteredBundle extends BundleDescriptor {
@@ -14,9 +15,12 @@ export interface RegisteredPayload extends PayloadDescriptor {
   /** For encoding and decoding by this version of the payload. */
   readonly recordSchema: RecordSchema<unknown>;
 }
+/** `consumer` is that of the copy that answers. */
 export interface RegisteredComponent extends ComponentDescriptor {
   readonly bundle: string;
   readonly bundleVersion: string;
+  /** The consumer of the read model, whichever copy answers; absent where nothing is consumed. */
+  readonly readModel?: string;
 }
 
 /** The registry as a local table: a look-up needs no call. */
@@ -65,9 +69,19 @@ export async function openRegistry({ kafka, codec, topics, onError }: RegistryOp
       };
     },
   });
+  const aliases = await openAliases({ kafka, codec, topics, onError });
   let index: Index | undefined;
   table.onChange(() => (index = undefined));
-  const current = (): Index => (index ??= build([...table.entries()].map(([, row]) => row)));
+  aliases.onChange(() => (index = undefined));
+  const current = (): Index =>
+    (index ??= build(
+      [...table.entries()].map(([, row]) => row),
+      aliases.live,
+    ));
+  const close = async (): Promise<void> => {
+    await aliases.close();
+    await table.close();
+  };
   return {
     bundles: () => current().bundles,
     components: () => [...current().components.values()],
@@ -76,19 +90,22 @@ export async function openRegistry({ kafka, codec, topics, onError }: RegistryOp
     component: (name) => current().components.get(name),
     table,
     onChange: (listener) => table.onChange(() => listener()),
-    close: table.close,
-    [Symbol.asyncDispose]: table.close,
+    close,
+    [Symbol.asyncDispose]: close,
   };
 }
 
 /** Versions with instances stand before those without, then the latest: what it declares is what is sent. */
-function build(rows: readonly RegisteredBundle[]): Index {
+function build(rows: readonly RegisteredBundle[], live: (consumer: string) => string): Index {
   const bundles = rows.toSorted((a, b) => Math.min(1, a.instances.length) - Math.min(1, b.instances.length) || a.updatedAt - b.updatedAt);
   const components = new Map<string, RegisteredComponent>();
   const payloads = new Map<string, RegisteredPayload>();
   for (const bundle of bundles) {
     const of = { bundle: bundle.id, bundleVersion: bundle.version };
-    for (const component of bundle.components) components.set(component.name, { ...component, ...of });
+    for (const { consumer, ...component } of bundle.components) {
+      const at = consumer === undefined ? {} : { consumer: live(consumer), readModel: consumer };
+      components.set(component.name, { ...component, ...at, ...of });
+    }
     for (const payload of bundle.payloads) {
       const recordSchema = { fullName: payload.schemaName, schema: payload.schema as RecordDefinition };
       payloads.set(`${payload.kind}/${payload.type}`, { ...payload, ...of, recordSchema });
