@@ -1,13 +1,14 @@
+import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
 import { route, type Route } from '../http/index.js';
-import { replayRequest, replayView, type ReplayOrder, type ReplayService } from '../replay/index.js';
+import { replayRequest, replayView, reportView, type ReplayOrder, type ReplayService } from '../replay/index.js';
 import { actorOf } from './messages.js';
 
 const params = z.object({ id: z.string().max(100) });
 
 /** Replays as resources. */
 export function replayRoutes(replays: ReplayService): readonly Route[] {
-  const order = (action: 'pause' | 'resume' | 'cancel', summary: string): Route =>
+  const order = (action: Exclude<ReplayOrder['action'], 'throttle'>, summary: string): Route =>
     route({
       method: 'POST',
       path: `/api/v1/replays/{id}/${action}`,
@@ -24,7 +25,8 @@ export function replayRoutes(replays: ReplayService): readonly Route[] {
       path: '/api/v1/replays',
       summary: 'Replay a projector from the log',
       description:
-        'Rewinds the live consumer: it goes back, empties its read model if so asked, and projects its events anew. Others go on.',
+        'Rewinds the live consumer, builds a second copy beside it to be promoted (shadow), or builds one, reports how it differs, and throws it ' +
+        'away (scratch). Others go on.',
       role: 'operator',
       body: replayRequest,
       responses: {
@@ -58,7 +60,42 @@ export function replayRoutes(replays: ReplayService): readonly Route[] {
     }),
     order('pause', 'Hold a replay where it is'),
     order('resume', 'Go on with a replay that was held'),
-    order('cancel', 'End a replay where it is; the rest is projected as new'),
+    order('cancel', 'End a replay where it is: of a rewind the rest is projected as new, a copy is removed'),
+    order('promote', 'Answer from the copy of a shadow replay, which is ready: from one position on, on every instance'),
+    order('rollback', 'Answer from the copy before again, when it has caught up'),
+    order('drop', 'Remove the copy that does not answer'),
+    route({
+      method: 'GET',
+      path: '/api/v1/replays/{id}/report',
+      summary: 'How the copy of a scratch replay differs from the live read model',
+      role: 'analyst',
+      params,
+      responses: { 200: { description: 'Counts and samples', schema: reportView } },
+      errors: ['UNKNOWN_REPLAY', 'NOT_FOUND'],
+      handler: (context) => ({ status: 200, body: replays.report(context.params.id) }),
+    }),
+    route({
+      method: 'GET',
+      path: '/api/v1/replays/{id}/differences',
+      summary: 'Every row in which the copy of a scratch replay differs, one JSON document a line; kept for a week',
+      role: 'analyst',
+      params,
+      stream: true,
+      responses: { 200: { description: 'Lines of `{ table, key, live, copy }`', contentType: 'application/x-ndjson' } },
+      errors: ['UNKNOWN_REPLAY', 'NOT_FOUND', 'KAFKA_UNAVAILABLE'],
+      async handler({ params: { id }, response, signal }) {
+        const lines = replays.differences(id);
+        // What is wrong shows before the first line.
+        const first = await lines.next();
+        const file = { 'Content-Type': 'application/x-ndjson', 'Content-Disposition': `attachment; filename="replay-${id}.ndjson"` };
+        response.writeHead(200, file);
+        const all = async function* (): AsyncGenerator<string> {
+          if (first.done !== true) yield first.value;
+          yield* lines;
+        };
+        await pipeline(all, response, { signal });
+      },
+    }),
     route({
       method: 'POST',
       path: '/api/v1/replays/{id}/throttle',

@@ -1,2 +1,2 @@
 export { openReplayService, type ReplayOrder, type ReplayService } from './replay-service.js';
-export { replayRequest, replayView, type ReplayRequest, type ReplayView } from './requests.js';
+export { replayRequest, replayView, reportView, type ReplayRequest, type ReplayView } from './requests.js';

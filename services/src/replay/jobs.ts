@@ -1,4 +1,15 @@
-import { ReplayJobSchema, ReplayProgressSchema, SpoolError, type Codec, type ReplayJob, type ReplayProgress } from '@spool/schemas';
+import {
+  CopyArrivalSchema,
+  ReplayJobSchema,
+  ReplayProgressSchema,
+  ReplayReportSchema,
+  SpoolError,
+  type Codec,
+  type CopyArrival,
+  type ReplayJob,
+  type ReplayProgress,
+  type ReplayReport,
+} from '@spool/schemas';
 import { offset, partitionKey, readTable, type Kafka, type Offset } from '@spool/streams';
 import type { ReplayView } from './requests.js';
 
@@ -7,33 +18,50 @@ export interface Jobs extends AsyncDisposable {
   get(id: string): ReplayJob | undefined;
   list(): readonly ReplayJob[];
   progress(id: string): readonly ReplayProgress[];
+  /** Instances whose copies have come to the last cut. */
+  arrivals(id: string): readonly CopyArrival[];
+  /** What a scratch replay has found. */
+  report(id: string): ReplayReport | undefined;
   /** How far the topic has been read. */
   readonly position: Offset;
   onChange(listener: () => void): void;
   close(): Promise<void>;
 }
 
-type Row = { readonly kind: 'job'; readonly job: ReplayJob } | { readonly kind: 'progress'; readonly progress: ReplayProgress };
+type Row =
+  | { readonly kind: 'job'; readonly job: ReplayJob }
+  | { readonly kind: 'progress'; readonly progress: ReplayProgress }
+  | { readonly kind: 'arrival'; readonly arrival: CopyArrival }
+  | { readonly kind: 'report'; readonly report: ReplayReport };
 
 export async function openJobs(kafka: Kafka, codec: Codec, topic: string, onError: (error: unknown) => void): Promise<Jobs> {
   const jobs = codec.decoder(ReplayJobSchema);
   const progress = codec.decoder(ReplayProgressSchema);
-  // The key tells the two apart: `<job>` and `<job>/<consumer>/<instance>`.
+  const arrivals = codec.decoder(CopyArrivalSchema);
+  const reports = codec.decoder(ReplayReportSchema);
+  // The key tells them apart: `<job>`, `<job>/<consumer>/<instance>`, and that with `/arrival` or `/report`.
   const table = await readTable<Row>({
     kafka,
     topic,
     onError,
-    decode: async (key, value) =>
-      key.includes('/') ? { kind: 'progress', progress: await progress.decode(value) } : { kind: 'job', job: await jobs.decode(value) },
+    async decode(key, value) {
+      if (!key.includes('/')) return { kind: 'job', job: await jobs.decode(value) };
+      if (key.endsWith('/arrival')) return { kind: 'arrival', arrival: await arrivals.decode(value) };
+      if (key.endsWith('/report')) return { kind: 'report', report: await reports.decode(value) };
+      return { kind: 'progress', progress: await progress.decode(value) };
+    },
   });
+  const of = <K extends Row['kind']>(id: string, kind: K): Extract<Row, { kind: K }>[] =>
+    [...table.entries()].flatMap(([key, row]) => (row.kind === kind && key.startsWith(`${id}/`) ? [row as Extract<Row, { kind: K }>] : []));
   return {
     get(id) {
       const row = table.get(id);
       return row?.kind === 'job' ? row.job : undefined;
     },
     list: () => [...table.entries()].flatMap(([, row]) => (row.kind === 'job' ? [row.job] : [])).sort((a, b) => b.createdAt - a.createdAt),
-    progress: (id) =>
-      [...table.entries()].flatMap(([key, row]) => (row.kind === 'progress' && key.startsWith(`${id}/`) ? [row.progress] : [])),
+    progress: (id) => of(id, 'progress').map((row) => row.progress),
+    arrivals: (id) => of(id, 'arrival').map((row) => row.arrival),
+    report: (id) => of(id, 'report')[0]?.report,
     get position() {
       return table.positions.get(partitionKey({ topic, partition: 0 })) ?? offset(0);
     },
@@ -48,7 +76,7 @@ export function viewOf(job: ReplayJob, consumer: string, progress: readonly Repl
   const partitions = job.partitions.map(({ topic, partition, start, target }) => {
     const places = progress.flatMap((row) => row.partitions.filter((at) => at.topic === topic && at.partition === partition));
     const current = places.length === 0 ? start : Math.min(...places.map((at) => at.current));
-    return { topic, partition, start, current: job.state === 'completed' ? target : current, target };
+    return { topic, partition, start, current: job.state === 'completed' || job.state === 'ready' ? target : current, target };
   });
   const whole = partitions.reduce((sum, { start, target }) => sum + target - start, 0);
   const done = partitions.reduce((sum, { start, current }) => sum + current - start, 0);

@@ -1,13 +1,16 @@
 import { randomUUID } from 'node:crypto';
-import { ReplayJobSchema, SpoolError, toSpoolError, type ReplayJob, type TopicOffset } from '@spool/schemas';
-import type { RegisteredComponent, Registry } from '@spool/sdk';
+import { ReplayJobSchema, SpoolError, toSpoolError, type ReplayJob, type ReplayReport, type TopicOffset } from '@spool/schemas';
+import { openAliases, type Aliases, type RegisteredComponent, type Registry } from '@spool/sdk';
 import { type Instance, type Offset, type ProducerRecord, type TransactionalProducer } from '@spool/streams';
 import { orderRecords, startsOf, type Actor } from '../consumers/index.js';
 import { openJobs, unknownReplay, viewOf, type Jobs } from './jobs.js';
-import type { ReplayRequest, ReplayView } from './requests.js';
+import { aliasAfter, aliasRecords, builder } from './aliases.js';
+import { differenceLines, reportOf } from './reports.js';
+import type { ReplayRequest, ReplayView, ReportView } from './requests.js';
+import { after, isOpen, next, type Action, type State } from './transitions.js';
 
 export type ReplayOrder =
-  { readonly action: 'pause' | 'resume' | 'cancel' } | { readonly action: 'throttle'; readonly recordsPerSecond: number | null };
+  { readonly action: Exclude<Action, 'throttle'> } | { readonly action: 'throttle'; readonly recordsPerSecond: number | null };
 
 export interface ReplayService extends AsyncDisposable {
   /**
@@ -17,7 +20,12 @@ export interface ReplayService extends AsyncDisposable {
   start(request: ReplayRequest, actor: Actor): Promise<ReplayView>;
   get(id: string): ReplayView;
   list(): readonly ReplayView[];
+  /** @throws SpoolError UNKNOWN_REPLAY, INVALID_REQUEST when it does not take the order as it stands */
   order(id: string, order: ReplayOrder, actor: Actor): Promise<ReplayView>;
+  /** What a scratch replay has found. @throws SpoolError UNKNOWN_REPLAY, NOT_FOUND while there is none */
+  report(id: string): ReportView;
+  /** Every difference as a line of JSON. @throws as `report` does, and NOT_FOUND after a week */
+  differences(id: string): AsyncGenerator<string>;
   close(): Promise<void>;
 }
 
@@ -37,6 +45,15 @@ export async function openReplayService({ instance, registry }: ReplayServiceOpt
   const { order: orderRecord, audit: auditRecord } = await orderRecords(instance);
   const onError = (error: unknown): void => log('warn', 'a replay record was passed over', { error: String(error) });
   const jobs = await openJobs(kafka, codec, topics.replayJobs.name, onError);
+  const aliases = await openAliases({ kafka, codec, topics, onError });
+  const alias = await aliasRecords(instance, aliases);
+  const tables = [
+    [topics.replayJobs.name, jobs],
+    [topics.aliases.name, aliases],
+  ] as const;
+  const read = async (): Promise<void> => {
+    for (const [topic, table] of tables) await caughtUp(table, kafka, topic, now);
+  };
   let writer: TransactionalProducer | undefined;
   let turn: Promise<unknown> = Promise.resolve();
 
@@ -45,12 +62,12 @@ export async function openReplayService({ instance, registry }: ReplayServiceOpt
     const attempt = async (left: number): Promise<T> => {
       try {
         writer ??= await kafka.transactionalProducer({ transactionalId: `${topics.namespace}${transactionalId}` });
-        await caughtUp(jobs, kafka, topics.replayJobs.name, now);
+        await read();
         const { records, result } = await decide();
         if (records.length === 0) return result;
         await writer.commit(records);
         // Whoever gets the answer may ask for the job at once.
-        await caughtUp(jobs, kafka, topics.replayJobs.name, now).catch(onError);
+        await read().catch(onError);
         return result;
       } catch (thrown) {
         if (toSpoolError(thrown).entry.retryable !== 'fatal') throw thrown;
@@ -67,36 +84,69 @@ export async function openReplayService({ instance, registry }: ReplayServiceOpt
     return done;
   };
   const jobRecord = (job: ReplayJob): ProducerRecord => ({ topic: topics.replayJobs.name, key: job.id, value: jobEncoder.encode(job) });
-  const consumerOf = (target: string): string => registry.component(target)?.consumer ?? target;
-  const view = (job: ReplayJob): ReplayView => viewOf(job, consumerOf(job.target), jobs.progress(job.id));
+  /** The consumer that replays. */
+  const consumerOf = (job: ReplayJob): string =>
+    job.mode === 'rewind' ? (registry.component(job.target)?.consumer ?? job.target) : builder(job);
+  const view = (job: ReplayJob): ReplayView => viewOf(job, consumerOf(job), jobs.progress(job.id));
 
   const finish = (): void => {
-    for (const job of jobs.list()) {
-      if (job.state === 'running' && ended(job) !== undefined) void settle(job.id);
-    }
+    for (const job of jobs.list()) if (isOpen(job) && ended(job) !== undefined) void settle(job.id);
   };
-  /** A replay has ended when it has on every instance that is registered, and on one at least. */
-  const ended = (job: ReplayJob): 'completed' | 'cancelled' | undefined => {
-    const rows = jobs.progress(job.id);
+  const registeredOf = (job: ReplayJob): readonly string[] => {
     const component = registry.component(job.target);
-    const registered =
-      registry.bundles().find((each) => each.id === component?.bundle && each.version === component.bundleVersion)?.instances ?? [];
-    const open = (state: string): boolean => state === 'running' || state === 'paused';
-    if (rows.length === 0 || rows.some((row) => open(row.state) && registered.includes(row.instance))) return undefined;
-    if (registered.some((each) => !rows.some((row) => row.instance === each))) return undefined;
-    return rows.some((row) => row.state === 'cancelled') ? 'cancelled' : 'completed';
+    return registry.bundles().find((each) => each.id === component?.bundle && each.version === component.bundleVersion)?.instances ?? [];
   };
+  /** What a replay has come to: it has when every instance that is registered has, and one at least. */
+  const ended = (job: ReplayJob): State | undefined => {
+    if (job.mode === 'unknown') return undefined;
+    const to = next[job.mode][job.state];
+    if (job.mode === 'scratch') return jobs.report(job.id) === undefined ? undefined : to;
+    const registered = registeredOf(job);
+    const all = (done: readonly string[]): boolean => done.length > 0 && registered.every((each) => done.includes(each));
+    if (job.state !== 'running') {
+      const generation = aliases.get(job.consumer)?.generation;
+      const there = jobs.arrivals(job.id).filter((arrival) => arrival.generation === generation);
+      return all(there.map((arrival) => arrival.instance)) ? to : undefined;
+    }
+    const rows = jobs.progress(job.id);
+    const open = rows.some(({ state, instance: of }) => (state === 'running' || state === 'paused') && registered.includes(of));
+    if (open || !all(rows.map((row) => row.instance))) return undefined;
+    return rows.some((row) => row.state === 'cancelled') ? 'cancelled' : to;
+  };
+  /** With what the end of a step does to the alias. */
   const settle = (id: string): Promise<void> =>
     write(() => {
       const job = jobs.get(id);
-      const state = job === undefined ? undefined : ended(job);
-      const records = job?.state !== 'running' || state === undefined ? [] : [jobRecord({ ...job, state, updatedAt: now() })];
-      return Promise.resolve({ records, result: undefined });
+      const state = job === undefined || !isOpen(job) ? undefined : ended(job);
+      if (job === undefined || state === undefined) return Promise.resolve({ records: [], result: undefined });
+      const { mode } = job;
+      const shown = mode === 'scratch' ? [alias.drop(job)] : mode === 'shadow' && job.state !== 'running' ? [alias.flip(job)] : [];
+      return Promise.resolve({ records: [jobRecord({ ...job, state, updatedAt: now() }), ...shown], result: undefined });
     }).catch((error: unknown) =>
       log('warn', 'the end of a replay was not written; it is tried again', { replay: id, error: String(error) }),
     );
   jobs.onChange(finish);
   const timer = setInterval(finish, 2000);
+
+  /** What sets a replay going: an order to the consumer, or a copy beside it. */
+  const begin = (
+    component: RegisteredComponent,
+    job: ReplayJob,
+    { rate, reason }: ReplayRequest,
+    resetState: boolean,
+  ): ProducerRecord[] => {
+    const base = { consumer: consumerOf(job), actor: job.actor, reason, replayId: job.id };
+    const limit = orderRecord({ ...base, action: 'rate', recordsPerSecond: rate ?? null });
+    if (job.mode !== 'rewind') {
+      const [only] = registeredOf(job).toSorted();
+      if (only === undefined)
+        throw new SpoolError('UNAVAILABLE', `no instance of ${component.bundle} is registered`, { retryAfterMs: 2000 });
+      return [limit, alias.build(job, job.mode === 'scratch' ? only : null)];
+    }
+    const places = (which: 'start' | 'target'): TopicOffset[] =>
+      job.partitions.map(({ topic, partition, [which]: offset }) => ({ topic, partition, offset }));
+    return [limit, orderRecord({ ...base, action: 'rewind', positions: places('start'), targets: places('target'), resetState })];
+  };
 
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> =>
@@ -104,17 +154,30 @@ export async function openReplayService({ instance, registry }: ReplayServiceOpt
       clearInterval(timer);
       await turn;
       await writer?.close();
+      await aliases.close();
       await jobs.close();
     })());
+  const found = (id: string): ReplayJob => {
+    const job = jobs.get(id);
+    if (job === undefined) throw unknownReplay(id);
+    return job;
+  };
+  const reported = (id: string): ReplayReport => {
+    const { mode, state } = found(id);
+    const report = jobs.report(id);
+    if (report === undefined) throw new SpoolError('NOT_FOUND', `replay ${id} is a ${mode} and ${state}: it has no report`);
+    return report;
+  };
   return {
     async start(request, actor) {
-      const component = targetOf(registry, request.target);
+      const component = targetOf(registry, request);
       const plan = await planOf(instance, component, request);
       const resetState = request.resetState ?? request.from === 'earliest';
       const at = now();
       const job: ReplayJob = {
         id: randomUUID(),
         target: component.name,
+        consumer: component.readModel ?? component.consumer!,
         mode: request.mode,
         state: request.dryRun ? 'planned' : 'running',
         request: JSON.stringify(request),
@@ -126,58 +189,81 @@ export async function openReplayService({ instance, registry }: ReplayServiceOpt
         error: null,
       };
       if (request.dryRun) return view(job);
-      const consumer = component.consumer!;
       return write(() => {
-        const running = jobs.list().find((other) => other.target === component.name && other.state === 'running');
+        const running = jobs.list().find((other) => other.target === component.name && isOpen(other));
         // After a commit whose outcome was unknown this is the job itself.
         if (running?.id === job.id) return Promise.resolve({ records: [], result: view(job) });
-        if (running !== undefined)
-          throw new SpoolError('REPLAY_RUNNING', `replay ${running.id} of ${component.name} is running`, { facts: { replay: running.id } });
-        const places = (which: 'start' | 'target'): TopicOffset[] =>
-          plan.map(({ topic, partition, ...each }) => ({ topic, partition, offset: Number(each[which]) }));
-        const { reason } = request;
-        const base = { consumer, actor: actor.name, reason, replayId: job.id };
-        const records = [
-          jobRecord(job),
-          orderRecord({ ...base, action: 'rate', recordsPerSecond: request.rate ?? null }),
-          orderRecord({ ...base, action: 'rewind', positions: places('start'), targets: places('target'), resetState }),
-          auditRecord(actor, 'replay', component.name, reason),
-        ];
-        return Promise.resolve({ records, result: view(job) });
+        const kept = aliases.get(job.consumer)?.standby == null ? undefined : aliases.get(job.consumer)!.replayId;
+        const other = running?.id ?? kept;
+        if (other !== undefined) {
+          const why = running === undefined ? 'keeps a second copy: drop it first' : `is ${running.state}`;
+          throw new SpoolError('REPLAY_RUNNING', `replay ${other} of ${component.name} ${why}`, { facts: { replay: other } });
+        }
+        return Promise.resolve({
+          records: [
+            jobRecord(job),
+            ...begin(component, job, request, resetState),
+            auditRecord(actor, 'replay', component.name, job.reason),
+          ],
+          result: view(job),
+        });
       });
     },
-    get(id) {
-      const job = jobs.get(id);
-      if (job === undefined) throw unknownReplay(id);
-      return view(job);
-    },
+    get: (id) => view(found(id)),
     list: () => jobs.list().map(view),
     order: (id, order, actor) =>
-      write(() => {
-        const job = jobs.get(id);
-        if (job === undefined) throw unknownReplay(id);
-        if (job.state !== 'running') throw new SpoolError('INVALID_REQUEST', `replay ${id} has ended: it is ${job.state}`);
-        const base = { consumer: consumerOf(job.target), actor: actor.name, reason: `replay ${id}`, replayId: id };
-        const records =
-          order.action === 'throttle'
-            ? [orderRecord({ ...base, action: 'rate', recordsPerSecond: order.recordsPerSecond })]
-            : [orderRecord({ ...base, action: order.action })];
-        return Promise.resolve({ records: [...records, auditRecord(actor, `replay.${order.action}`, id, base.reason)], result: view(job) });
+      write(async () => {
+        const job = found(id);
+        const { action } = order;
+        const state = after(job, action);
+        const base = { consumer: consumerOf(job), actor: actor.name, reason: `replay ${id}`, replayId: id };
+        const shown = aliasAfter(alias, job, action, state, await endsOf(instance, job));
+        const control = [];
+        if (order.action === 'throttle') control.push(orderRecord({ ...base, action: 'rate', recordsPerSecond: order.recordsPerSecond }));
+        else if (action === 'pause' || action === 'resume') control.push(orderRecord({ ...base, action }));
+        else if (action === 'cancel' && job.mode === 'rewind') control.push(orderRecord({ ...base, action }));
+        // What held the copy back while it was built does not hold it back when it answers.
+        else if (action === 'promote') control.push(orderRecord({ ...base, action: 'rate' }), orderRecord({ ...base, action: 'resume' }));
+        const changed: ReplayJob = { ...job, state, updatedAt: now() };
+        const moved = state === job.state ? [] : [jobRecord(changed)];
+        return {
+          records: [...moved, ...shown, ...control, auditRecord(actor, `replay.${action}`, id, base.reason)],
+          result: view(changed),
+        };
       }),
+    report: (id) => reportOf(reported(id)),
+    differences: (id) => differenceLines(instance, reported(id)),
     close,
     [Symbol.asyncDispose]: close,
   };
 }
 
-function targetOf(registry: Registry, target: string): RegisteredComponent {
-  const component = registry.component(target) ?? registry.components().find((each) => each.consumer === target);
+function targetOf(registry: Registry, { target, mode }: ReplayRequest): RegisteredComponent {
+  const component =
+    registry.component(target) ?? registry.components().find((each) => each.consumer === target || each.readModel === target);
   if (component?.consumer === undefined) throw new SpoolError('UNKNOWN_CONSUMER', `there is no component or consumer ${target}`);
   if (!component.replayable) {
     throw new SpoolError('INVALID_REQUEST', `${component.name} is a ${component.kind}: only projectors are rewound`, {
       violations: [{ pointer: '/target', message: 'Expected a projector' }],
     });
   }
+  if (mode !== 'rewind' && component.copyable !== true) {
+    throw new SpoolError('INVALID_REQUEST', `${component.name} cannot have a second copy: rewind it`, {
+      violations: [
+        { pointer: '/mode', message: 'Expected rewind: only a read model on the disk of each instance, in one context, is copied' },
+      ],
+    });
+  }
   return component;
+}
+
+/** Where the log ends now in each partition of a replay. */
+async function endsOf({ kafka }: Instance, { partitions }: ReplayJob): Promise<TopicOffset[]> {
+  const sources = [...new Set(partitions.map(({ topic }) => topic))];
+  const ends = await Promise.all(sources.map((topic) => kafka.admin.offsets(topic)));
+  return ends.flatMap((each, index) =>
+    each.map(({ partition, latest }) => ({ topic: sources[index]!, partition, offset: Number(latest) })),
+  );
 }
 
 /** Where each partition begins and ends. The end is fixed now: a record that comes later is new, whatever the replay does. */
@@ -192,7 +278,7 @@ async function planOf({ kafka }: Instance, component: RegisteredComponent, { fro
 }
 
 /** The table of jobs holds all that is written: nobody else writes jobs while this holds the transactional id. */
-async function caughtUp(jobs: Jobs, kafka: Instance['kafka'], topic: string, now: () => number): Promise<void> {
+async function caughtUp(jobs: Pick<Jobs | Aliases, 'position'>, kafka: Instance['kafka'], topic: string, now: () => number): Promise<void> {
   const [end] = await kafka.admin.offsets(topic);
   const deadline = now() + 5000;
   while (end !== undefined && jobs.position < end.latest) {

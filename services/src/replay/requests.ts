@@ -6,7 +6,12 @@ const offsetText = z.string().regex(/^\d{1,19}$/, 'Expected an offset, as text')
 export const replayRequest = z
   .strictObject({
     target: z.string().min(1).max(200).describe('The component to replay, or its consumer id'),
-    mode: z.literal('rewind').describe('rewind: in place, on the live consumer; it serves what it has rebuilt so far meanwhile'),
+    mode: z
+      .enum(['rewind', 'shadow', 'scratch'])
+      .describe(
+        'rewind: in place, on the live consumer; it serves what it has rebuilt so far meanwhile. shadow: a second copy is built while the first ' +
+          'one serves, to be promoted. scratch: a copy is built on one instance, compared row by row, and thrown away',
+      ),
     from: z
       .union([
         z.literal('earliest'),
@@ -18,7 +23,7 @@ export const replayRequest = z
     resetState: z
       .boolean()
       .optional()
-      .describe('Empty the read model first; by default only when the replay begins at the start of the log'),
+      .describe('rewind: empty the read model first; by default only when the replay begins at the start of the log'),
     rate: z.number().positive().max(10_000_000).optional().describe('The most records per second, over all partitions'),
     dryRun: z.boolean().default(false).describe('Say what would be replayed, and do nothing'),
     reason: z.string().min(1).max(500).describe('Why; kept with the replay and in the audit log'),
@@ -38,7 +43,19 @@ export const replayView = z.object({
   target: z.string(),
   consumer: z.string(),
   mode: z.enum(['rewind', 'shadow', 'scratch', 'unknown']),
-  state: z.enum(['planned', 'running', 'paused', 'completed', 'failed', 'cancelled', 'unknown']),
+  state: z.enum([
+    'planned',
+    'running',
+    'paused',
+    'ready',
+    'promoting',
+    'completed',
+    'rollingBack',
+    'rolledBack',
+    'failed',
+    'cancelled',
+    'unknown',
+  ]),
   reason: z.string(),
   actor: z.string(),
   createdAt: z.iso.datetime(),
@@ -52,4 +69,20 @@ export const replayView = z.object({
   instances: z.array(z.object({ instance: z.string(), state: z.string(), records: z.int(), error: z.string().nullable() })),
   error: z.string().nullable(),
 });
+const count = z.int();
+/** What a scratch replay found. */
+export const reportView = z.object({
+  replay: z.string(),
+  instance: z.string().describe('It compared its own copies'),
+  at: z.iso.datetime(),
+  positions: z.array(z.object({ topic: z.string(), partition: z.int(), offset: z.string() })).describe('Both reflected this'),
+  equal: z.boolean(),
+  tables: z.array(
+    z.object({ table: z.string(), rows: count, copyRows: count, added: count, removed: count, changed: count }).describe('Rows'),
+  ),
+  samples: z
+    .array(z.object({ table: z.string(), key: z.string(), live: z.unknown().nullable(), copy: z.unknown().nullable() }))
+    .describe('The first 20 differences of each table'),
+});
+export type ReportView = z.infer<typeof reportView>;
 export type ReplayView = z.infer<typeof replayView>;
