@@ -2,51 +2,12 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createCodec, createMemoryRegistry, type Codec } from '@spool/schemas';
-import {
-  aggregate,
-  arrayOf,
-  bundle,
-  openRegistry,
-  projection,
-  projector,
-  record,
-  startBundle,
-  table,
-  type Registry,
-  type RunningBundle,
-} from '@spool/sdk';
+import { openRegistry, startBundle, type Registry, type RunningBundle } from '@spool/sdk';
 import { createMemoryCluster, openInstance, topicCatalogue, type Instance, type Kafka, type MemoryCluster } from '@spool/streams';
 import { registryProcessor } from '../registry/index.js';
 import { openReplayService, type ReplayService } from './replay-service.js';
 import { replayRequest, type ReplayRequest } from './requests.js';
-
-const Counter = aggregate('Counter', {
-  commands: { Add: record('count.Add', { n: 'int' }) },
-  events: { Added: record('count.Added', { n: 'int' }) },
-  initial: () => ({ sum: 0 }),
-  decide: { Add: ({ n }) => [{ type: 'Added', data: { n } }] },
-  evolve: { Added: ({ sum }, { n }) => ({ sum: sum + n }) },
-});
-/** What a deployment of the fixed code changes. */
-let each = 1;
-const Totals = projector('Totals', {
-  of: Counter,
-  tables: { totals: table<{ readonly sum: number }>() },
-  on: {
-    Added: ({ n }, { totals }, { aggregateId }) => totals.put(aggregateId, { sum: (totals.get(aggregateId)?.sum ?? 0) + n * each }),
-  },
-});
-const Sums = projection('Sums', {
-  reads: Totals,
-  queries: {
-    All: {
-      request: record('count.All', {}),
-      view: record('count.AllView', { rows: arrayOf(record('count.Row', { id: 'string', sum: 'long' })) }),
-    },
-  },
-  answer: { All: (_, { totals }) => ({ rows: [...totals.range()].map(([id, { sum }]) => ({ id, sum })) }) },
-});
-const counting = bundle({ id: 'counting', version: '1.0.0', components: [Counter, Totals, Sums] });
+import { code, Counter, counting, Sums } from './testing.js';
 
 const actor = { name: 'ada', roles: ['operator'] };
 const topics = topicCatalogue({ partitions: 2 });
@@ -72,7 +33,7 @@ const stop = async (id: string): Promise<void> => {
 const registered = (count: number) => () => registry.bundles().find(({ id }) => id === 'counting')?.instances.length === count;
 
 beforeEach(async () => {
-  each = 1;
+  code.each = 1;
   cluster = createMemoryCluster();
   kafka = cluster.connect();
   codec = createCodec({ registry: createMemoryRegistry() });
@@ -199,11 +160,11 @@ describe('a shadow replay', () => {
   }, 60_000);
 
   it('replaces what a bug has left behind, all at once', async () => {
-    each = 2;
+    code.each = 2;
     await add(20);
     const wrong = truth().map(({ id, sum }) => ({ id, sum: sum * 2 }));
     expect(await rows()).toEqual(wrong);
-    each = 1;
+    code.each = 1;
     const { id } = await replays.start(request('shadow'), actor);
     await comes(id, 'ready');
     expect(await rows()).toEqual(wrong);
@@ -298,10 +259,10 @@ describe('a scratch replay', () => {
   }, 60_000);
 
   it('tells each row that differs, and leaves the read model as it is', async () => {
-    each = 2;
+    code.each = 2;
     await add(10);
     await rows();
-    each = 1;
+    code.each = 1;
     const { id } = await replays.start(request('scratch'), actor);
     expect(() => replays.report(id)).toThrow(/it has no report/);
     await comes(id, 'completed');
