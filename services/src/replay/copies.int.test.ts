@@ -29,7 +29,7 @@ let here: RunningBundle;
 let there: ChildProcess;
 
 async function fresh(): Promise<ChildProcess> {
-  const child = fork(program, [testKafka(), schemas.url, namespace, 'counting-1', dataDir]);
+  const child = fork(program, [testKafka().join(','), schemas.url, namespace, 'counting-1', dataDir]);
   await once(child, 'message');
   return child;
 }
@@ -100,8 +100,9 @@ function load(): { stop(): Promise<void> } {
   };
 }
 async function expectRows(): Promise<void> {
-  const ends = await kafka.admin.offsets(topics.events('Counter').name);
-  const after = toToken(new Map(ends.map((at) => [partitionKey({ topic: topics.events('Counter').name, ...at }), at.latest])));
+  const topic = topics.events('Counter').name;
+  const ends = await kafka.admin.offsets(topic);
+  const after = toToken(new Map(ends.map((at) => [partitionKey({ ...at, topic }), at.latest])));
   const truth = [...sent].sort(([a], [b]) => (a < b ? -1 : 1)).map(([id, sum]) => ({ id, sum: BigInt(sum) }));
   for (let n = 0; n < 8; n++) {
     const { view } = await insist(() => here.gateway.ask(Sums, 'All', {}, { after, timeoutMs: 5000 }));

@@ -178,6 +178,27 @@ describe('a shadow replay', () => {
     expect(await rows()).toEqual(wrong);
   }, 60_000);
 
+  it('leaves the copy before where the hand-over cut it, on every instance', async () => {
+    await add(30);
+    const { id } = await replays.start(request('shadow'), actor);
+    await comes(id, 'ready');
+    await replays.order(id, { action: 'promote' }, actor);
+    await comes(id, 'completed');
+    const at = (consumer: string) =>
+      [...instances.values()].map(({ instance }) =>
+        instance
+          .status()
+          .find((status) => status.consumer === consumer)!
+          .partitions.map(({ position }) => position),
+      );
+    const cut = at('counting.Totals-1.default');
+    await add(20);
+    await rows();
+    for (const positions of at(copy(id))) positions.forEach((position, n) => expect(position).toBeGreaterThan(cut[0]![n]!));
+    expect(at('counting.Totals-1.default')).toEqual(cut);
+    expect(cut[0]).toEqual(cut[1]);
+  }, 60_000);
+
   it('goes on after restarts of instances and of the service, at each of its steps', async () => {
     const again = async (): Promise<void> => {
       await replays.close();
