@@ -42,14 +42,15 @@ export function createComparer({ instance, consumer, tables }: ComparerOptions) 
       const samples: ReplayDifference[] = [];
       const counts: Counts[] = [];
       let pending: ReplayDifference[] = [];
-      let [start, end]: (bigint | undefined)[] = [];
+      const span = { first: 0, end: 0 };
       const flush = async (): Promise<void> => {
         signal.throwIfAborted();
         const places = await producer.sendAll(
           pending.map((each) => ({ topic: topics.differences.name, key: job, value: differences.encode(each) })),
         );
-        start ??= places[0]?.offset;
-        end = places.at(-1)?.offset ?? end;
+        const offsets = places.map((place) => Number(place.offset));
+        if (span.end === 0) span.first = offsets[0] ?? 0;
+        span.end = Math.max(span.end, ...offsets.map((at) => at + 1));
         pending = [];
       };
       for (const table of tables) {
@@ -72,8 +73,7 @@ export function createComparer({ instance, consumer, tables }: ComparerOptions) 
       const report: ReplayReport = {
         ...{ job, instance: instance.id, attempt, samples, tables: counts, at: instance.now() },
         positions: [...cut].map(([key, at]) => ({ ...splitPartitionKey(key), offset: Number(at) })),
-        first: Number(start ?? 0n),
-        end: end === undefined ? 0 : Number(end) + 1,
+        ...span,
       };
       await producer.send({
         topic: topics.replayJobs.name,
@@ -94,12 +94,7 @@ interface RowDifference {
 }
 
 /** Both in the order of their keys' bytes, side by side: memory does not grow with the table. */
-export async function compareRows(
-  table: string,
-  live: Reads,
-  copy: Reads,
-  found: (difference: RowDifference) => Promise<void>,
-): Promise<Counts> {
+async function compareRows(table: string, live: Reads, copy: Reads, found: (difference: RowDifference) => Promise<void>): Promise<Counts> {
   const counts = { table, rows: 0, copyRows: 0, added: 0, removed: 0, changed: 0 };
   const [lefts, rights] = [live.range()[Symbol.iterator](), copy.range()[Symbol.iterator]()];
   let [left, right] = [lefts.next(), rights.next()];

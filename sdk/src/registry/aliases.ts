@@ -1,6 +1,13 @@
-import { ReadModelAliasSchema, type ReadModelAlias } from '@spool/schemas';
-import { offset, partitionKey, readTable, type Offset } from '@spool/streams';
-import type { RegistryOptions } from './registry.js';
+import { ReadModelAliasSchema, type Codec, type ReadModelAlias } from '@spool/schemas';
+import { offset, partitionKey, readTable, type Kafka, type Offset, type TopicCatalogue } from '@spool/streams';
+
+/** Where the platform's tables are read from. */
+export interface AliasesOptions {
+  readonly kafka: Kafka;
+  readonly codec: Codec;
+  readonly topics: TopicCatalogue;
+  readonly onError: (error: unknown) => void;
+}
 
 /** Which copies of read models there are, and which of them answers: by the consumer id of the projector. A consumer without a row has one copy. */
 export interface Aliases extends AsyncDisposable {
@@ -18,7 +25,7 @@ export interface Aliases extends AsyncDisposable {
 export const copyConsumer = (consumer: string, copy: string): string => (copy === '' ? consumer : `${consumer}.${copy}`);
 
 /** Reads the aliases and follows them. */
-export async function openAliases({ kafka, codec, topics, onError }: RegistryOptions): Promise<Aliases> {
+export async function openAliases({ kafka, codec, topics, onError }: AliasesOptions): Promise<Aliases> {
   const decoder = codec.decoder(ReadModelAliasSchema);
   const topic = topics.aliases.name;
   await kafka.admin.ensureTopics([topics.aliases]);

@@ -1,6 +1,6 @@
-import { BundleRowSchema, SpoolError, type Codec, type RecordDefinition, type RecordSchema } from '@spool/schemas';
-import { readTable, type Kafka, type TableReader, type TopicCatalogue } from '@spool/streams';
-import { openAliases } from './aliases.js';
+import { BundleRowSchema, SpoolError, type RecordDefinition, type RecordSchema } from '@spool/schemas';
+import { readTable, type TableReader } from '@spool/streams';
+import { openAliases, type AliasesOptions } from './aliases.js';
 import { bundleDescriptor, type BundleDescriptor, type ComponentDescriptor, type PayloadDescriptor } from '../bundle/descriptor.js';
 
 export interface RegisteredBundle extends BundleDescriptor {
@@ -37,20 +37,13 @@ export interface Registry extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-export interface RegistryOptions {
-  readonly kafka: Kafka;
-  readonly codec: Codec;
-  readonly topics: TopicCatalogue;
-  readonly onError: (error: unknown) => void;
-}
-
 interface Index {
   readonly bundles: readonly RegisteredBundle[];
   readonly components: ReadonlyMap<string, RegisteredComponent>;
   readonly payloads: ReadonlyMap<string, RegisteredPayload>;
 }
 
-export async function openRegistry({ kafka, codec, topics, onError }: RegistryOptions): Promise<Registry> {
+export async function openRegistry({ kafka, codec, topics, onError }: AliasesOptions): Promise<Registry> {
   const decoder = codec.decoder(BundleRowSchema);
   const table = await readTable<RegisteredBundle>({
     kafka,

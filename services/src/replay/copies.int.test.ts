@@ -15,7 +15,7 @@ import { openReplayService, type ReplayService } from './replay-service.js';
 import { replayRequest } from './requests.js';
 import { Counter, counting, Sums } from './testing.js';
 
-const program = fileURLToPath(new URL('counting-process.js', import.meta.url));
+const program = fileURLToPath(new URL('./counting-process.js', import.meta.url));
 const actor = { name: 'ada', roles: ['operator'] };
 const namespace = `t${randomUUID().slice(0, 8)}.`;
 const topics = topicCatalogue({ namespace, partitions: 2 });
@@ -87,14 +87,14 @@ async function add(times: number): Promise<void> {
   }
 }
 function load(): { stop(): Promise<void> } {
-  let stopped = false;
+  const stop = new AbortController();
   const going = (async () => {
-    while (!stopped) await add(1);
+    while (!stop.signal.aborted) await add(1);
   })();
   going.catch(() => undefined);
   return {
     stop: () => {
-      stopped = true;
+      stop.abort();
       return going;
     },
   };

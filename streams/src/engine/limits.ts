@@ -3,6 +3,7 @@ import { partitionKey } from '../store/store.js';
 import type { Group } from './work.js';
 
 interface Reading {
+  take(limit: number, room: (of: number) => number): Group | undefined;
   position(key: string): Offset | undefined;
   still(key: string): void;
   release(key: string): void;
@@ -19,6 +20,15 @@ export class Limits {
     this.#limits = limits;
     for (const key of this.#reached) this.intake.release(key);
     this.#reached.clear();
+  }
+
+  /** The next group of the intake, or what of it lies below the limits. */
+  take(limit: number, room: (of: number) => number): Group | undefined {
+    for (;;) {
+      const taken = this.intake.take(limit, room);
+      const group = taken === undefined ? undefined : this.within(taken);
+      if (taken === undefined || group !== undefined) return group;
+    }
   }
 
   /** What of a group lies below the limits; undefined: nothing. */

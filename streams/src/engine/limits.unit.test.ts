@@ -8,6 +8,7 @@ const map = (entries: Readonly<Record<string, number>>): Map<string, Offset> =>
 function standing() {
   const still = new Set<string>();
   const limits = new Limits({
+    take: () => group,
     position: () => offset(5),
     still: (key) => void still.add(key),
     release: (key) => void still.delete(key),

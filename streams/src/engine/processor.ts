@@ -5,6 +5,7 @@ import { partitionKey } from '../store/store.js';
 import type { Control, ControlOrder } from './control.js';
 import { adviceOf, inForce, joinedAnswers } from './order-status.js';
 import { backOffMs, pause } from './retry.js';
+import { byTask } from './by-task.js';
 import { Task } from './task.js';
 import type { ProcessorDefinition, ProcessorState, ProcessorStatus, StandbyCopy } from './work.js';
 
@@ -394,16 +395,6 @@ class Processor implements RunningProcessor {
       signal?.addEventListener('abort', abort);
     });
   }
-}
-
-/** Partition i of each source belongs to task i. */
-function byTask(partitions: readonly TopicPartition[]): ReadonlyMap<string, readonly TopicPartition[]> {
-  const tasks = new Map<string, TopicPartition[]>();
-  for (const partition of partitions) {
-    const id = String(partition.partition);
-    tasks.set(id, [...(tasks.get(id) ?? []), partition]);
-  }
-  return tasks;
 }
 
 const range = (count: number): number[] => Array.from({ length: count }, (_, index) => index);

@@ -238,9 +238,7 @@ export class Task {
     this.#intake.handled(group);
     this.#standstill.handled(group);
     this.options.onProgress();
-    const rate = this.#rate;
-    if (rate === undefined) return;
-    const due = (group.records.length / rate) * 1000 - (this.options.now() - began);
+    const due = (group.records.length / (this.#rate ?? Number.POSITIVE_INFINITY)) * 1000 - (this.options.now() - began);
     if (due > 0) await this.#sleep(due);
   }
 
@@ -373,7 +371,7 @@ export class Task {
       if (this.#paused && !failed.stepped) return undefined;
       this.#retry = undefined;
       const group = this.#limits.within(failed.group);
-      return group === undefined ? undefined : { ...failed, group };
+      return group && { ...failed, group };
     }
     for (const key of this.#standstill.due()) this.#intake.release(key);
     const stepped = this.#paused;
@@ -394,12 +392,7 @@ export class Task {
       this.#paused ? this.#steps : Number.POSITIVE_INFINITY,
       rate === undefined ? Number.POSITIVE_INFINITY : Math.max(1, Math.floor(rate / 10)),
     );
-    let group: Group | undefined;
-    while (group === undefined && this.#intake.ready) {
-      const taken = this.#intake.take(limit, (of) => this.options.work.lanes?.room(of) ?? Number.POSITIVE_INFINITY);
-      if (taken === undefined) return undefined;
-      group = this.#limits.within(taken);
-    }
+    const group = this.#limits.take(limit, (of) => this.options.work.lanes?.room(of) ?? Number.POSITIVE_INFINITY);
     if (group !== undefined && this.#paused) this.#steps -= group.records.length;
     return group;
   }
