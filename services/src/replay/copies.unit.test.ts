@@ -4,6 +4,8 @@ import { join } from 'node:path';
 import { createCodec, createMemoryRegistry, type Codec } from '@spool/schemas';
 import { openRegistry, startBundle, type Registry, type RunningBundle } from '@spool/sdk';
 import { createMemoryCluster, openInstance, topicCatalogue, type Instance, type Kafka, type MemoryCluster } from '@spool/streams';
+import { replayRoutes } from '../gateway/replay-routes.js';
+import { startTestServer } from '../http/testing.js';
 import { registryProcessor } from '../registry/index.js';
 import { openReplayService, type ReplayService } from './replay-service.js';
 import { replayRequest, type ReplayRequest } from './requests.js';
@@ -293,5 +295,34 @@ describe('a scratch replay', () => {
     const differences = truth().map(({ id: key, sum }) => ({ table: 'totals', key, live: { sum: sum * 2 }, copy: { sum } }));
     expect([report.samples, await lines(id)]).toEqual([differences, differences]);
     expect(await rows()).toEqual(truth().map(({ id: key, sum }) => ({ id: key, sum: sum * 2 })));
+  }, 60_000);
+
+  it('is ordered, promoted and read over HTTP', async () => {
+    code.each = 2;
+    await add(10);
+    await rows();
+    code.each = 1;
+    await using server = await startTestServer({ routes: replayRoutes(replays) });
+    const post = (path: string, body?: unknown) =>
+      server.send({ method: 'POST', path: `/api/v1/replays${path}`, ...(body === undefined ? {} : { body }) });
+    const scratch = await post('', { target: 'Totals', mode: 'scratch', reason: 'rehearse' });
+    const { id } = scratch.json() as { id: string };
+    expect([scratch.status, scratch.headers.location]).toEqual([202, `/api/v1/replays/${id}`]);
+    await comes(id, 'completed');
+    const report = await server.send({ path: `/api/v1/replays/${id}/report` });
+    expect(report.json()).toMatchObject({ replay: id, equal: false, tables: [{ changed: 5 }] });
+    const file = await server.send({ path: `/api/v1/replays/${id}/differences` });
+    expect(file.headers['content-type']).toBe('application/x-ndjson');
+    expect(file.text.trimEnd().split('\n')).toHaveLength(5);
+    expect((await server.send({ path: '/api/v1/replays/nobody/differences' })).problem().code).toBe('UNKNOWN_REPLAY');
+    const shadow = ((await post('', { target: 'Totals', mode: 'shadow', reason: 'fix' })).json() as { id: string }).id;
+    expect((await post('', { target: 'Totals', mode: 'scratch', reason: 'again' })).problem().code).toBe('REPLAY_RUNNING');
+    expect((await server.send({ path: `/api/v1/replays/${shadow}/report` })).problem().code).toBe('NOT_FOUND');
+    await comes(shadow, 'ready');
+    expect((await post(`/${shadow}/promote`)).json()).toMatchObject({ state: 'promoting' });
+    await comes(shadow, 'completed');
+    expect((await post(`/${shadow}/drop`)).status).toBe(202);
+    expect((await post(`/${shadow}/rollback`)).problem().code).toBe('INVALID_REQUEST');
+    expect(await rows()).toEqual(truth());
   }, 60_000);
 });
