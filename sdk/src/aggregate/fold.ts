@@ -2,7 +2,8 @@ import { FoldReplySchema, FoldRequestSchema, SpoolError, type FoldReply, type Fo
 import type { Instance, RunningProcessor } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
 import type { Hosting } from '../host/hosting.js';
-import { hostQueries, type QueryHandler } from '../projection/host.js';
+import type { QueryHandler } from '../projection/answering.js';
+import { hostQueries } from '../projection/host.js';
 import type { Aggregate } from './aggregate.js';
 
 /**

@@ -18,6 +18,7 @@ import { openInstances, type Instances } from '../cluster/instances.js';
 import { openLeasedReplies } from '../gateway/leased-replies.js';
 import { startInvokers } from '../invoker/host.js';
 import { hostObserver } from '../observer/host.js';
+import { checkReads } from '../projection/check-reads.js';
 import { hostProjection, type ProjectedModel } from '../projection/host.js';
 import type { PostgresDatabase } from '../postgres/database.js';
 import { checkAsks } from '../projector/asks.js';
@@ -97,13 +98,7 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
         `projection ${projection.name} reads ${projection.reads.name}, which is not in bundle ${bundle.id}`,
       );
     }
-    if (projection.cache !== undefined && projection.reads.home !== undefined) {
-      const why = 'other instances change its rows, and an answer that is kept here may be older than the position it would be given with';
-      throw new SpoolError(
-        'INVALID_CONFIG',
-        `projection ${projection.name} keeps answers of ${projection.reads.name}: ${why}; leave cache out`,
-      );
-    }
+    checkReads(projection);
   }
   checkAsks(bundle);
   // 2. Its topics.
@@ -181,7 +176,7 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       });
       models.set(projector.name, new Map(gated));
     }
-    for (const projection of of('projection')) await hostProjection(hosting, projection, models.get(projection.reads.name)!);
+    for (const projection of of('projection')) opened.push(await hostProjection(hosting, projection, models.get(projection.reads.name)!));
     // 4. Its gateway, which projectors may be waiting for.
     const instances = await openInstances({ kafka, codec, topics, onError });
     opened.push(instances);

@@ -24,6 +24,8 @@ export interface ProjectionOptions<Rows extends Tables, Q extends Queries> {
   readonly description?: string;
   readonly reads: Projector<string, Rows>;
   readonly queries: Q;
+  /** Where the read model is partitioned, and only there: the id of the aggregate of which each query wants to know. Who owns its partition answers. */
+  readonly keys?: { readonly [K in keyof Q]: (request: PayloadOf<Q[K]['request']>) => string };
   /** Answers are kept and served again until the read model changes. @default each query is answered anew */
   readonly cache?: CacheOptions;
   /** Subscriptions that one instance serves; more are refused with OVERLOADED. @default 1000 */
@@ -44,6 +46,7 @@ export interface Projection<Name extends string = string, Q extends Queries = Qu
   readonly description: string;
   readonly reads: Projector;
   readonly queries: Q;
+  readonly keys: Readonly<Record<string, (request: never) => string>> | undefined;
   readonly cache: CacheOptions | undefined;
   readonly maxSubscriptions: number;
   readonly answer: Readonly<Record<string, (request: never, tables: never, context: QueryContext) => unknown>>;
@@ -60,6 +63,7 @@ export function projection<const Name extends string, Rows extends Tables, Q ext
     description: options.description ?? '',
     reads: options.reads,
     queries: options.queries,
+    keys: options.keys,
     cache: options.cache,
     maxSubscriptions: options.maxSubscriptions ?? 1000,
     answer: options.answer,

@@ -6,6 +6,7 @@ import type { ContextOptions } from '../context/context.js';
 import type { QueryAsker } from '../gateway/declared.js';
 import type { Sql } from '../postgres/sql.js';
 import type { EventOf, EventSource, EventTypesOf, QueryTarget } from '../messages.js';
+import { partitionedHome } from './partitioned-home.js';
 import type { HomeRequest, ModelHome } from './read-model.js';
 
 export interface EventContext {
@@ -84,6 +85,11 @@ export type ProjectorHandlers<S extends EventSource, Rows extends Tables, Q exte
 export type ProjectorOptions<S extends EventSource, Rows extends Tables, Q extends QueryTarget = never> = ProjectorParts<S, Q> & {
   /** The names of the tables; a row type for each. */
   readonly tables: { readonly [K in keyof Rows]: TableOf<Rows[K]> };
+  /**
+   * `replicated`: every instance holds all of it. `partitioned`: each holds the rows of the partitions that it owns, for read models that are too big for
+   * one; projections of it say by `keys` who answers. @default 'replicated'
+   */
+  readonly placement?: 'replicated' | 'partitioned';
 } & ProjectorHandlers<S, Rows, Q>;
 
 declare const rowType: unique symbol;
@@ -109,6 +115,7 @@ export interface Projector<Name extends string = string, Rows extends Tables = T
   readonly onBatch?: Handler;
   /** Where it keeps its read model. @default on the disk of each instance */
   readonly home?: (request: HomeRequest) => Promise<ModelHome>;
+  readonly partitioned?: true;
   readonly rows?: Rows;
 }
 
@@ -120,7 +127,11 @@ export function projector<const Name extends string, S extends EventSource, Rows
   name: Name,
   options: ProjectorOptions<S, Rows, Q>,
 ): Projector<Name, Rows> {
-  return made<Projector<Name, Rows>>(projector, { ...projectorOf(name, options), tables: Object.keys(options.tables) });
+  return made<Projector<Name, Rows>>(projector, {
+    ...projectorOf(name, options),
+    tables: Object.keys(options.tables),
+    ...(options.placement === 'partitioned' ? { home: (request) => Promise.resolve(partitionedHome(request)), partitioned: true } : {}),
+  });
 }
 
 /** What all kinds of projectors have, with their defaults. */

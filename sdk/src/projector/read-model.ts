@@ -26,6 +26,16 @@ export interface ReadModel {
   onCommit(listener: () => void): () => void;
   /** Resolves when it has come to where the log ends now, of whatever instance the work is. @default when this instance has */
   caughtUp?(signal: AbortSignal): Promise<void>;
+  /** Of one that is kept in parts, by who owns which: answers are given from a part. */
+  readonly parts?: Parts;
+}
+
+/** A read model in parts, one for each partition, each on the instance that owns it. */
+export interface Parts {
+  /** The part of a partition that is owned here and has come to where the log ended when it was taken over; else undefined. */
+  of(partition: number): ReadModel | undefined;
+  /** Called with a partition that can be answered from now. @returns forgets the listener */
+  onReady(listener: (partition: number) => void): () => void;
 }
 
 /** Where a projector keeps its read model. */

@@ -66,7 +66,7 @@ type Stubs = ReadonlyMap<string, (request: never) => unknown>;
 const given = (events: readonly GivenEvent[], stubs: Stubs): GivenEvents => ({
   answering: (projection, type, answer) => given(events, new Map([...stubs, [`${projection.name}.${type}`, answer]])),
   on(projector, context = boundContexts(projector.contexts)[0]!) {
-    if (projector.home !== undefined) throw new Error(`${projector.name} writes to a database, and this has none: run its bundle on one`);
+    if (projector.tables.length === 0) throw new Error(`${projector.name} writes to a database, and this has none: run its bundle on one`);
     const store = createMemoryStore();
     const projected = project(projector, store, () => taken(projector, context, events, stubs));
     // Whoever looks at the rows hears of it.
