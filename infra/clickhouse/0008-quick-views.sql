@@ -10,7 +10,7 @@ CREATE TABLE IF NOT EXISTS {{database}}.traces {{onCluster}}
     ended_us       SimpleAggregateFunction(max, Int64) COMMENT 'Last commit among them, microseconds since 1970' CODEC(Delta, ZSTD(1)),
     spans          SimpleAggregateFunction(sum, UInt64) COMMENT 'Spans that are stored, without weights',
     errors         SimpleAggregateFunction(sum, UInt64) COMMENT 'Spans among them that failed',
-    first_handler  AggregateFunction(argMin, String, DateTime64(6, 'UTC')) COMMENT 'Handler of the first of these spans',
+    first_handler  AggregateFunction(argMin, String, Tuple(DateTime64(6, 'UTC'), String)) COMMENT 'Handler of the first of these spans; of several at one time, the first by name',
     components     SimpleAggregateFunction(groupUniqArrayArray, Array(String)) COMMENT 'Who took part'
 )
 ENGINE = {{replicated}}AggregatingMergeTree
@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS {{database}}.errors_1m {{onCluster}}
     error_class   LowCardinality(String) COMMENT 'Code or class of the error',
     errors        SimpleAggregateFunction(sum, UInt64) COMMENT 'How many, by weight',
     last_time     SimpleAggregateFunction(max, DateTime64(6, 'UTC')),
-    last_trace_id AggregateFunction(argMax, String, DateTime64(6, 'UTC'))
+    last_trace_id AggregateFunction(argMax, String, Tuple(DateTime64(6, 'UTC'), String))
 )
 ENGINE = {{replicated}}AggregatingMergeTree
 PARTITION BY toDate(time)
@@ -46,7 +46,7 @@ INSERT INTO {{database}}.traces
 SELECT
     toStartOfHour(toDateTime(s.time, 'UTC')) AS hour, trace_id,
     min(toUnixTimestamp64Micro(s.time)), max(toUnixTimestamp64Micro(s.time) + s.handle_us + s.commit_us),
-    count(), countIf(s.status = 'error'), argMinState(toString(s.handler), s.time), groupUniqArray(toString(s.component))
+    count(), countIf(s.status = 'error'), argMinState(toString(s.handler), (s.time, toString(s.handler))), groupUniqArray(toString(s.component))
 FROM {{database}}.spans AS s
 WHERE s.time >= toStartOfHour(now() - INTERVAL 1 DAY) AND s.replay_id = ''
 GROUP BY hour, trace_id
@@ -55,7 +55,7 @@ SETTINGS insert_deduplicate = 0;
 INSERT INTO {{database}}.errors_1m
 SELECT
     toStartOfMinute(toDateTime(s.time, 'UTC')) AS minute, component, handler, error_class,
-    sum(toUInt64(s.weight)), max(s.time), argMaxState(s.trace_id, s.time)
+    sum(toUInt64(s.weight)), max(s.time), argMaxState(s.trace_id, (s.time, s.trace_id))
 FROM {{database}}.spans AS s
 WHERE s.time >= toStartOfMinute(now() - INTERVAL 1 DAY) AND s.status = 'error'
 GROUP BY minute, component, handler, error_class
@@ -68,7 +68,7 @@ SELECT
     max(toUnixTimestamp64Micro(spans.time) + handle_us + commit_us) AS ended_us,
     count() AS spans,
     countIf(status = 'error') AS errors,
-    argMinState(toString(handler), spans.time) AS first_handler,
+    argMinState(toString(handler), (spans.time, toString(handler))) AS first_handler,
     groupUniqArray(toString(component)) AS components
 FROM {{database}}.spans
 WHERE replay_id = ''
@@ -79,7 +79,7 @@ SELECT
     toStartOfMinute(toDateTime(spans.time, 'UTC')) AS time, component, handler, error_class,
     sum(toUInt64(weight)) AS errors,
     max(spans.time) AS last_time,
-    argMaxState(trace_id, spans.time) AS last_trace_id
+    argMaxState(trace_id, (spans.time, trace_id)) AS last_trace_id
 FROM {{database}}.spans
 WHERE status = 'error'
 GROUP BY time, component, handler, error_class;

@@ -53,7 +53,11 @@ const byKey = (rows: readonly Row[]): ReadonlyMap<string, Row> => new Map(rows.m
 /** What makes one value of a column of states. Bytes of a digest depend on the order of merges: it is held by the weight that is in it. */
 function merged({ name, type }: Column): readonly string[] {
   const simple = /^SimpleAggregateFunction\((\w+),/.exec(type);
-  if (simple !== null) return [`${simple[1]!}(t.\`${name}\`) AS \`$${name}\``];
+  if (simple !== null) {
+    const fold = `${simple[1]!}(t.\`${name}\`)`;
+    // What is collected has no order.
+    return [`${simple[1]!.startsWith('groupUniqArray') ? `toString(arraySort(${fold}))` : fold} AS \`$${name}\``];
+  }
   const state = /^AggregateFunction\((\w+)(\([^()]*\))?/.exec(type);
   if (state === null) return [];
   const [, fold, parameters = ''] = state;
