@@ -56,8 +56,10 @@ export async function answerOne(
   const state = { repliesTo: meta, taken: false };
   const reply = async (): Promise<Answered> => {
     const now = instance.now();
-    const subscription = header === undefined || subscriptions === undefined ? undefined : fromSubscribeHeader(header);
+    const subscription = header === undefined ? undefined : fromSubscribeHeader(header);
     if (subscription !== undefined) state.repliesTo = { ...meta, id: subscription.id };
+    if (subscription !== undefined && subscriptions === undefined)
+      throw new SpoolError('INVALID_REQUEST', `${options.component} takes no subscriptions: no instance holds all that it answers from`);
     if (expired(meta, now)) return { outcome: 'expired', problem: expiry(meta, now) };
     const handler = options.handlers.get(type);
     if (handler === undefined || record.value === null) {
