@@ -238,6 +238,12 @@ export const catalogue = {
     title: 'The consumer refused the order',
     remedy: 'Read the detail; this consumer, as it is now, cannot do it.',
   },
+  IDEMPOTENCY_KEY_REUSED: {
+    status: 422,
+    retryable: 'never',
+    title: 'The Idempotency-Key stands for another request',
+    remedy: 'Send the request that the key was first used with, or a new key.',
+  },
   REPLAY_RUNNING: {
     status: 409,
     retryable: 'backoff',

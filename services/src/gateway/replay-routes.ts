@@ -1,10 +1,16 @@
 import { pipeline } from 'node:stream/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { route, type Route } from '../http/index.js';
+import { openEventStream, route, type Route } from '../http/index.js';
 import { replayRequest, replayView, reportView, type ReplayOrder, type ReplayService } from '../replay/index.js';
-import { actorOf } from './messages.js';
+import { actorOf, commandIdOf } from './messages.js';
 
 const params = z.object({ id: z.string().max(100) });
+
+/** Nothing changes in these any more by itself. */
+const over: ReadonlySet<string> = new Set(['completed', 'failed', 'cancelled', 'rolledBack']);
+/** Progress is told at most so often. */
+const everyMs = 200;
 
 /** Replays as resources. */
 export function replayRoutes(replays: ReplayService): readonly Route[] {
@@ -28,14 +34,15 @@ export function replayRoutes(replays: ReplayService): readonly Route[] {
         'Rewinds the live consumer, builds a second copy beside it to be promoted (shadow), or builds one, reports how it differs, and throws it ' +
         'away (scratch). Others go on.',
       role: 'operator',
+      headers: z.object({ 'idempotency-key': z.string().optional().describe('The same request with the same key is the same replay') }),
       body: replayRequest,
       responses: {
         200: { description: 'What would be replayed (dryRun)', schema: replayView },
         202: { description: 'Ordered', schema: replayView, headers: { Location: 'The replay' } },
       },
-      errors: ['UNKNOWN_CONSUMER', 'OFFSET_OUT_OF_RANGE', 'REPLAY_RUNNING', 'UNAVAILABLE', 'KAFKA_UNAVAILABLE'],
+      errors: ['UNKNOWN_CONSUMER', 'OFFSET_OUT_OF_RANGE', 'REPLAY_RUNNING', 'IDEMPOTENCY_KEY_REUSED', 'UNAVAILABLE', 'KAFKA_UNAVAILABLE'],
       async handler(context) {
-        const replay = await replays.start(context.body, actorOf(context.principal));
+        const replay = await replays.start(context.body, actorOf(context.principal), commandIdOf(context.headers['idempotency-key']));
         if (context.body.dryRun) return { status: 200, body: replay };
         return { status: 202, body: replay, headers: { Location: `/api/v1/replays/${replay.id}` } };
       },
@@ -57,6 +64,40 @@ export function replayRoutes(replays: ReplayService): readonly Route[] {
       responses: { 200: { description: 'The replay', schema: replayView } },
       errors: ['UNKNOWN_REPLAY'],
       handler: (context) => ({ status: 200, body: replays.get(context.params.id) }),
+    }),
+    route({
+      method: 'GET',
+      path: '/api/v1/replays/{id}/events',
+      summary: 'The progress of a replay as it changes, until it has ended',
+      description: 'Server-sent events of type `replay`; the data is what GET of the replay gives.',
+      role: 'analyst',
+      params,
+      stream: true,
+      responses: { 200: { description: 'Server-sent events', contentType: 'text/event-stream' } },
+      errors: ['UNKNOWN_REPLAY'],
+      async handler(context) {
+        const { id } = context.params;
+        let last = '';
+        let wake = (): void => undefined;
+        replays.get(id);
+        const stream = openEventStream(context);
+        const forget = replays.onChange(() => wake());
+        let open = true;
+        void stream.ended.then(() => (open = false));
+        try {
+          while (open) {
+            const changed = new Promise<void>((resolve) => (wake = resolve));
+            const view = replays.get(id);
+            const data = JSON.stringify(view);
+            if (data !== last) stream.send({ event: 'replay', data: (last = data) });
+            if (over.has(view.state)) break;
+            await Promise.race([Promise.all([changed, sleep(everyMs)]), stream.ended]);
+          }
+          await stream.close();
+        } finally {
+          forget();
+        }
+      },
     }),
     order('pause', 'Hold a replay where it is'),
     order('resume', 'Go on with a replay that was held'),

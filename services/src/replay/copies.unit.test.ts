@@ -325,4 +325,25 @@ describe('a scratch replay', () => {
     expect((await post(`/${shadow}/rollback`)).problem().code).toBe('INVALID_REQUEST');
     expect(await rows()).toEqual(truth());
   }, 60_000);
+
+  it('is the same replay for the same key, and tells of its progress until its end', async () => {
+    await add(10);
+    await rows();
+    await using server = await startTestServer({ routes: replayRoutes(replays) });
+    const wish = { target: 'Totals', mode: 'rewind', rate: 20, reason: 'once' };
+    const post = (key: string, body: unknown) =>
+      server.send({ method: 'POST', path: '/api/v1/replays', headers: { 'idempotency-key': key }, body });
+    const first = (await post('"k1"', wish)).json() as { id: string };
+    expect((await post('"k1"', wish)).json()).toMatchObject({ id: first.id });
+    expect((await post('k1', { ...wish, reason: 'other' })).problem()).toMatchObject({ status: 422, code: 'IDEMPOTENCY_KEY_REUSED' });
+    expect((await post('k2', wish)).problem().code).toBe('REPLAY_RUNNING');
+    // It ends when the replay does.
+    const told = (await server.send({ path: `/api/v1/replays/${first.id}/events` })).text;
+    const states = [...told.matchAll(/^event: replay\ndata: (.*)$/gm)].map(([, data]) => (JSON.parse(data!) as { state: string }).state);
+    expect(states.length).toBeGreaterThan(1);
+    expect([states[0], states.at(-1)]).toEqual(['running', 'completed']);
+    expect(replays.list().filter(({ state }) => state === 'running')).toEqual([]);
+    expect((await post('k1', wish)).json()).toMatchObject({ id: first.id, state: 'completed' });
+    expect((await server.send({ path: '/api/v1/replays/nobody/events' })).problem().code).toBe('UNKNOWN_REPLAY');
+  }, 30_000);
 });

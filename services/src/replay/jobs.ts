@@ -24,7 +24,8 @@ export interface Jobs extends AsyncDisposable {
   report(id: string): ReplayReport | undefined;
   /** How far the topic has been read. */
   readonly position: Offset;
-  onChange(listener: () => void): void;
+  /** @returns forgets the listener */
+  onChange(listener: () => void): () => void;
   close(): Promise<void>;
 }
 
@@ -65,7 +66,7 @@ export async function openJobs(kafka: Kafka, codec: Codec, topic: string, onErro
     get position() {
       return table.positions.get(partitionKey({ topic, partition: 0 })) ?? offset(0);
     },
-    onChange: (listener) => void table.onChange(listener),
+    onChange: (listener) => table.onChange(() => listener()),
     close: table.close,
     [Symbol.asyncDispose]: table.close,
   };

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { ReplayJobSchema, SpoolError, toSpoolError, type ReplayJob, type ReplayReport, type TopicOffset } from '@spool/schemas';
 import { openAliases, type Aliases, type RegisteredComponent, type Registry } from '@spool/sdk';
 import { type Instance, type Offset, type ProducerRecord, type TransactionalProducer } from '@spool/streams';
@@ -15,11 +15,14 @@ export type ReplayOrder =
 export interface ReplayService extends AsyncDisposable {
   /**
    * Orders a replay. The job and the order to the consumer stand in one Kafka transaction: there is never one without the other.
-   * @throws SpoolError UNKNOWN_CONSUMER, INVALID_REQUEST, OFFSET_OUT_OF_RANGE, REPLAY_RUNNING
+   * @param key the same request with the same key is the same replay, for as long as the replay is kept. @default each is a new one
+   * @throws SpoolError UNKNOWN_CONSUMER, INVALID_REQUEST, OFFSET_OUT_OF_RANGE, REPLAY_RUNNING, IDEMPOTENCY_KEY_REUSED
    */
-  start(request: ReplayRequest, actor: Actor): Promise<ReplayView>;
+  start(request: ReplayRequest, actor: Actor, key?: string): Promise<ReplayView>;
   get(id: string): ReplayView;
   list(): readonly ReplayView[];
+  /** Called when any replay may have changed. @returns forgets the listener */
+  onChange(listener: () => void): () => void;
   /** @throws SpoolError UNKNOWN_REPLAY, INVALID_REQUEST when it does not take the order as it stands */
   order(id: string, order: ReplayOrder, actor: Actor): Promise<ReplayView>;
   /** What a scratch replay has found. @throws SpoolError UNKNOWN_REPLAY, NOT_FOUND while there is none */
@@ -162,6 +165,13 @@ export async function openReplayService({ instance, registry }: ReplayServiceOpt
     if (job === undefined) throw unknownReplay(id);
     return job;
   };
+  /** The replay that was ordered under this id. @throws SpoolError IDEMPOTENCY_KEY_REUSED when it was another */
+  const knownAs = (id: string, request: ReplayRequest): ReplayJob | undefined => {
+    const job = jobs.get(id);
+    if (job !== undefined && job.request !== JSON.stringify(request))
+      throw new SpoolError('IDEMPOTENCY_KEY_REUSED', `replay ${id} was ordered with this key, and asks for something else`);
+    return job;
+  };
   const reported = (id: string): ReplayReport => {
     const { mode, state } = found(id);
     const report = jobs.report(id);
@@ -169,13 +179,17 @@ export async function openReplayService({ instance, registry }: ReplayServiceOpt
     return report;
   };
   return {
-    async start(request, actor) {
+    async start(request, actor, key) {
+      if (key !== undefined) {
+        const before = knownAs(idOf(actor, key), request);
+        if (before !== undefined) return view(before);
+      }
       const component = targetOf(registry, request);
       const plan = await planOf(instance, component, request);
       const resetState = request.resetState ?? request.from === 'earliest';
       const at = now();
       const job: ReplayJob = {
-        id: randomUUID(),
+        id: key === undefined ? randomUUID() : idOf(actor, key),
         target: component.name,
         consumer: component.readModel ?? component.consumer!,
         mode: request.mode,
@@ -190,9 +204,10 @@ export async function openReplayService({ instance, registry }: ReplayServiceOpt
       };
       if (request.dryRun) return view(job);
       return write(() => {
-        const running = jobs.list().find((other) => other.target === component.name && isOpen(other));
+        const before = knownAs(job.id, request);
         // After a commit whose outcome was unknown this is the job itself.
-        if (running?.id === job.id) return Promise.resolve({ records: [], result: view(job) });
+        if (before !== undefined) return Promise.resolve({ records: [], result: view(before) });
+        const running = jobs.list().find((other) => other.target === component.name && isOpen(other));
         const kept = aliases.get(job.consumer)?.standby == null ? undefined : aliases.get(job.consumer)!.replayId;
         const other = running?.id ?? kept;
         if (other !== undefined) {
@@ -211,6 +226,7 @@ export async function openReplayService({ instance, registry }: ReplayServiceOpt
     },
     get: (id) => view(found(id)),
     list: () => jobs.list().map(view),
+    onChange: (listener) => jobs.onChange(listener),
     order: (id, order, actor) =>
       write(async () => {
         const job = found(id);
@@ -236,6 +252,12 @@ export async function openReplayService({ instance, registry }: ReplayServiceOpt
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+/** Keys of one caller are not those of another. */
+function idOf({ name }: Actor, key: string): string {
+  const hash = createHash('sha256').update(JSON.stringify([name, key])).digest('hex');
+  return `${hash.slice(0, 8)}-${hash.slice(8, 12)}-${hash.slice(12, 16)}-${hash.slice(16, 20)}-${hash.slice(20, 32)}`;
 }
 
 function targetOf(registry: Registry, { target, mode }: ReplayRequest): RegisteredComponent {
