@@ -39,6 +39,13 @@ export interface Answering {
 }
 export type Served = QueryHostOptions & Answering;
 
+/** What another context holds is not an answer. */
+export const unbound = ({ component }: QueryHostOptions, contexts: ReadonlyMap<string, Answering>, context: string): SpoolError =>
+  new SpoolError(
+    'INVALID_REQUEST',
+    `${component} answers in ${[...contexts.keys()].join(', ')}, and this query is of the context ${context}`,
+  );
+
 /** Answers, or says why not. */
 export async function answerOne(
   options: Served,

@@ -4,7 +4,7 @@ import { consumerId } from '../bundle/descriptor.js';
 import { defaultContext } from '../context/context.js';
 import type { Hosting } from '../host/hosting.js';
 import type { ReadModel } from '../projector/read-model.js';
-import { answerOne, type Answering, type QueryHandler, type QueryHostOptions, type Served } from './answering.js';
+import { answerOne, unbound, type Answering, type QueryHandler, type QueryHostOptions, type Served } from './answering.js';
 import { hostOwnerQueries } from './owner-queries.js';
 import type { Projection } from './projection.js';
 import { createResultCache } from './result-cache.js';
@@ -15,7 +15,7 @@ import { openSubscriptions } from './subscriptions.js';
  * @param contexts by context, or `all` for whatever context a query has
  */
 export function hostQueries(options: QueryHostOptions, contexts: ReadonlyMap<string, Answering>): Promise<RunningProcessor> {
-  const { maxSubscriptions: limit = 0, component } = options;
+  const { maxSubscriptions: limit = 0 } = options;
   const { instance, replies } = options.hosting;
   const served = new Map(
     [...contexts].map(([bound, part]) => {
@@ -25,8 +25,8 @@ export function hostQueries(options: QueryHostOptions, contexts: ReadonlyMap<str
   );
   /** Refuses: what another context holds is not an answer. */
   const refusing = (context: string): Served => {
-    const why = `${component} answers in ${[...contexts.keys()].join(', ')}, and this query is of the context ${context}`;
-    return { ...options, ...contexts.values().next().value!, ready: () => Promise.reject(new SpoolError('INVALID_REQUEST', why)) };
+    const why = unbound(options, contexts, context);
+    return { ...options, ...contexts.values().next().value!, ready: () => Promise.reject(why) };
   };
   return instance.run({
     consumer: options.consumer,

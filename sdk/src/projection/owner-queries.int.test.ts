@@ -79,6 +79,7 @@ describe('a read model in parts', () => {
     const positions = await addAll(1);
     for (const id of ids) expect(await ask(id, positions.get(id))).toBe(sums.get(id));
     await expect(writer.gateway.ask(PartOf, 'One', { id: 'nobody' })).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(writer.gateway.ask(PartOf, 'One', { id: 'c0' }, { context: 'audit' })).rejects.toThrow(/answers in default/);
     await expect(writer.gateway.subscribe(PartOf, 'One', { id: 'c0' }).next()).rejects.toThrow(/takes no subscriptions/);
   }, 60_000);
 

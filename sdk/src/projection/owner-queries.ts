@@ -2,7 +2,7 @@ import { partitionOf, tailTopic, type ConsumedRecord } from '@spool/streams';
 import { readMeta, SpoolError, type ReadMeta } from '@spool/schemas';
 import { defaultContext } from '../context/context.js';
 import { problemOf } from '../host/replying.js';
-import { answerOne, type Answering, type QueryHostOptions } from './answering.js';
+import { answerOne, unbound, type Answering, type QueryHostOptions } from './answering.js';
 
 /** Queries under way at once; more are refused with OVERLOADED. */
 const maxBusy = 1000;
@@ -13,6 +13,8 @@ interface Asked {
   readonly record: ConsumedRecord;
   readonly meta: ReadMeta;
   readonly part: Answering;
+  /** Why it gets no answer. */
+  readonly refused: SpoolError | undefined;
 }
 
 /**
@@ -32,7 +34,7 @@ export async function hostOwnerQueries(
   const underWay = new Set<Promise<void>>();
   const only = contexts.values().next().value!;
 
-  const answer = ({ record, meta, part }: Asked, partition: number): boolean => {
+  const answer = ({ record, meta, part, refused }: Asked, partition: number): boolean => {
     const model = part.model?.parts?.of(partition);
     if (model === undefined) return false;
     if (underWay.size >= maxBusy) {
@@ -40,7 +42,8 @@ export async function hostOwnerQueries(
       replies.send(meta, { outcome: 'failed', problem: problemOf(full) });
       return true;
     }
-    const answering = answerOne({ ...options, handlers: part.handlers, model }, undefined, record, meta, stop.signal);
+    const ready = (): Promise<void> => (refused === undefined ? Promise.resolve() : Promise.reject(refused));
+    const answering = answerOne({ ...options, handlers: part.handlers, model, ready }, undefined, record, meta, stop.signal);
     underWay.add(answering);
     void answering.finally(() => underWay.delete(answering));
     return true;
@@ -55,7 +58,13 @@ export async function hostOwnerQueries(
   const take = async (record: ConsumedRecord): Promise<void> => {
     const meta = readMeta(record.headers);
     const { context = defaultContext } = meta;
-    const asked: Asked = { record, meta, part: contexts.get(context) ?? only };
+    const bound = contexts.get(context);
+    const asked: Asked = {
+      record,
+      meta,
+      part: bound ?? only,
+      refused: bound === undefined ? unbound(options, contexts, context) : undefined,
+    };
     if (record.value === null || late(asked)) return;
     const key = await keyOf(meta.type ?? '', record.value).catch(() => undefined);
     const partition = key === undefined ? 0 : partitionOf(key, partitions);

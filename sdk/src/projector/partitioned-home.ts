@@ -54,11 +54,11 @@ export function partitionedHome({ instance, projector, consumer }: HomeRequest):
     for (const listener of listeners) listener(number);
     waiting.tell();
   };
-  const started = (number: number, part: Part, failures = 0): void => {
+  const started = (number: number, part: Part): void => {
     untilReady(number, part).catch((error: unknown) => {
       if (parts.get(number) !== part) return;
       instance.log('warn', 'the end of a log was not read', { consumer, partition: number, error: String(error) });
-      setTimeout(() => started(number, part, failures + 1), lookMs).unref();
+      setTimeout(() => started(number, part), lookMs).unref();
     });
   };
   return {

@@ -4,13 +4,7 @@ import { connectKafka, topicCatalogue } from '@spool/streams';
 import { startBundle } from '../host/start-bundle.js';
 import { inParts } from './parts.js';
 
-const [brokers, registry, namespace, instance, dataDir] = process.argv.slice(2) as [
-  string,
-  string,
-  string,
-  string,
-  string,
-];
+const [brokers, registry, namespace, instance, dataDir] = process.argv.slice(2) as [string, string, string, string, string];
 const kafka = await connectKafka({ brokers: brokers.split(','), clientId: instance });
 const running = await startBundle(inParts, {
   kafka,

@@ -82,10 +82,10 @@ export function replayRoutes(replays: ReplayService): readonly Route[] {
         replays.get(id);
         const stream = openEventStream(context);
         const forget = replays.onChange(() => wake());
-        let open = true;
-        void stream.ended.then(() => (open = false));
+        const gone = new AbortController();
+        void stream.ended.then(() => gone.abort());
         try {
-          while (open) {
+          while (!gone.signal.aborted) {
             const changed = new Promise<void>((resolve) => (wake = resolve));
             const view = replays.get(id);
             const data = JSON.stringify(view);

@@ -256,7 +256,9 @@ export async function openReplayService({ instance, registry }: ReplayServiceOpt
 
 /** Keys of one caller are not those of another. */
 function idOf({ name }: Actor, key: string): string {
-  const hash = createHash('sha256').update(JSON.stringify([name, key])).digest('hex');
+  const hash = createHash('sha256')
+    .update(JSON.stringify([name, key]))
+    .digest('hex');
   return `${hash.slice(0, 8)}-${hash.slice(8, 12)}-${hash.slice(12, 16)}-${hash.slice(16, 20)}-${hash.slice(20, 32)}`;
 }
 
