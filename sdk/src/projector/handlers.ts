@@ -20,7 +20,8 @@ interface Taken {
   readonly event: ReadEvent;
   readonly replayId: string | undefined;
 }
-interface Timed extends Taken {
+interface Timed {
+  readonly event: ReadEvent;
   readonly handleUs: number;
 }
 
@@ -52,12 +53,17 @@ export function projectorWork(
   const wanted = (event: ReadEvent | undefined): event is ReadEvent =>
     event?.data !== undefined && (onBatch !== undefined || handlers[event.type] !== undefined);
 
+  /** A replay handles what has its span already; it shows in the progress of the replay instead. */
+  const timed = ({ record, event, replayId }: Taken, handleUs: number): void => {
+    if (replayId === undefined) timings.set(record, { event, handleUs });
+  };
+
   const one = (record: ConsumedRecord, context: LocalContext): void | Promise<void> => {
     const began = performance.now();
     const apply = (event: ReadEvent | undefined): void | Promise<void> => {
       if (!wanted(event)) return undefined;
       const taken = { record, event, replayId: context.replayId };
-      const done = (): void => void timings.set(record, { ...taken, handleUs: microsSince(began) });
+      const done = (): void => timed(taken, microsSince(began));
       const handler = handlers[event.type]!;
       const pending = handled<unknown>(hosting, messageOf(taken), () =>
         handler(...([event.data, tables(context), contextOf(taken)] as never[])),
@@ -91,16 +97,14 @@ export function projectorWork(
     };
     await (bundle.interceptors.length === 0 ? handle() : around(0));
     const handleUs = Math.round(microsSince(began) / taken.length);
-    for (const each of taken) timings.set(each.record, { ...each, handleUs });
+    for (const each of taken) timed(each, handleUs);
   };
 
   return {
     handle: onBatch === undefined ? one : (record, context) => batch(onBatch, [record], context),
     ...(onBatch === undefined ? {} : { handleGroup: (records, context) => batch(onBatch, records, context) }),
     committed(silent) {
-      for (const { record, event, handleUs, replayId } of timings.values()) {
-        // A replay handles what has its span already; it shows in the progress of the replay instead.
-        if (silent || replayId !== undefined) continue;
+      for (const [record, { event, handleUs }] of silent ? [] : timings) {
         const { type, meta } = event;
         const told = { component, componentKind: 'projector', messageKind: 'event', type, record, meta, handleUs } as const;
         emitSpan(instance, { ...told, commitUs: 0, outcome: null, errorClass: null, replayId: null });

@@ -1,5 +1,5 @@
 import { partitionKey, type LocalStore, type Offset } from '@spool/streams';
-import { createWaiting, beginnings, type HomeRequest, type ModelHome, type ReadModel } from './read-model.js';
+import { beginnings, createWaiting, perGroup, type HomeRequest, type ModelHome, type ReadModel } from './read-model.js';
 
 interface Part {
   readonly model: ReadModel;
@@ -99,7 +99,7 @@ export function partitionedHome({ instance, projector, consumer }: HomeRequest):
         return opened.close();
       };
       const store = Object.assign(Object.create(opened) as LocalStore, { close });
-      return Promise.resolve({ store, tables: (context) => named((name) => context.table(name)) });
+      return Promise.resolve({ store, tables: perGroup((context) => named((name) => context.table(name))) });
     },
     committed: waiting.tell,
   };

@@ -98,9 +98,19 @@ export function localHome({ instance, projector, consumer, begins }: HomeRequest
       if (begins !== undefined && opened.checkpoint.positions.size === 0) opened.commit(new Map(), begins);
       store = opened;
       unread = beginnings(task.partitions);
-      return Promise.resolve({ store: opened, tables: (context) => named((name) => context.table(name)) });
+      return Promise.resolve({ store: opened, tables: perGroup((context) => named((name) => context.table(name))) });
     },
     committed: waiting.tell,
+  };
+}
+
+/** What handlers write to is the same for all records of a group. */
+export function perGroup(make: (context: GroupContext) => unknown): (context: GroupContext) => unknown {
+  let of: GroupContext | undefined;
+  let made: unknown;
+  return (context) => {
+    if (context !== of) [of, made] = [context, make(context)];
+    return made;
   };
 }
 
