@@ -14,8 +14,8 @@ export const Heard = aggregate('Heard', {
   decide: { Hear: ({ n }) => [{ type: 'Told', data: { n } }] },
   evolve: { Told: (state) => state },
 });
-/** How long each event is being handled, in milliseconds. */
-const handlingMs = 100;
+/** How long each event is being handled, in milliseconds: longer than it takes until a place is committed. */
+const handlingMs = 1500;
 
 /** An observer that writes `begin|end <event id> <by>` to a file, and sends a command between the two. */
 export const watching = (file: string, by: string) =>
