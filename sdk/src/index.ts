@@ -48,7 +48,7 @@ export {
   type EventTypesOf,
   type QueryTarget,
 } from './messages.js';
-export type { CommandSender, QueryAsker } from './gateway/declared.js';
+export type { CommandSender, QueryAsker, QuerySubscriber } from './gateway/declared.js';
 export { createGateway, defaultMaxInFlight, refusal, type GatewayOptions } from './gateway/gateway.js';
 export type {
   Answer,

@@ -93,6 +93,7 @@ function describeComponent(bundle: Bundle, component: Component, topics: TopicCa
           ...sentBy({ sends: [], asks: component.asks }),
           ...readBy(bundle, component, component.version, topics),
           replayable: true,
+          ...(component.partitioned === true ? { placement: 'partitioned' as const } : {}),
           copyable: component.home === undefined && boundContexts(component.contexts).length === 1,
         },
         payloads: [],

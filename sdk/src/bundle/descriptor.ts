@@ -46,6 +46,8 @@ export const componentDescriptor = z.object({
   replayable: z.boolean(),
   /** A second copy of its read model can be built beside the one that answers. */
   copyable: z.boolean().optional(),
+  /** Each instance holds but the partitions of its read model that it owns. Absent where each holds all, or a database does. */
+  placement: z.literal('partitioned').optional(),
   /** Where it is declared. */
   source: place.optional(),
 });

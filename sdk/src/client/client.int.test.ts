@@ -130,7 +130,7 @@ async function readUntil(
   for (;;) {
     const { value, done } = await updates.next();
     if (done === true) throw new Error('the subscription ended');
-    into.push(Number(value.view.sum));
-    if (enough(Number(value.view.sum))) return;
+    into.push(value.view.sum);
+    if (enough(value.view.sum)) return;
   }
 }

@@ -1,7 +1,7 @@
 import { SpoolError } from '@spool/schemas';
 
 /**
- * Work with an end: `signal` fires when the time is up or the bundle stops, and nothing waits for the work any longer.
+ * Work with an end: `signal` fires when it is done, when the time is up or when the bundle stops, and nothing waits for the work any longer.
  * @throws SpoolError UNAVAILABLE when the bundle stops first, and what `late` gives when the time is up first
  */
 export async function bounded<T>(
@@ -22,5 +22,7 @@ export async function bounded<T>(
   } finally {
     clearTimeout(timer);
     stop?.removeEventListener('abort', stopped);
+    // What it has left open, such as a subscription, has nobody any more.
+    end.abort();
   }
 }

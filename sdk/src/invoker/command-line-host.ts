@@ -39,6 +39,10 @@ export async function runCommandLine(bundle: Bundle, name: string, given: readon
     bundle.interceptors,
     () => message,
     'invoker',
-    () => invoker.run(payload as never, invokerContext(invoker, client, { now, log }, { signal, lastWord: true }) as never),
+    () =>
+      invoker.run(
+        payload as never,
+        invokerContext(invoker, { ...client, subscribe: client.subscribeQuery }, { now, log }, { signal, lastWord: true }) as never,
+      ),
   );
 }

@@ -1,6 +1,6 @@
 import type { Instance } from '@spool/streams';
-import { declaredCommands, declaredQueries } from '../gateway/declared.js';
-import type { CommandGateway, QueryGateway, SendOptions } from '../gateway/messages.js';
+import { declaredCommands, declaredSubscriptions } from '../gateway/declared.js';
+import type { CommandGateway, Gateway, QueryGateway, SendOptions } from '../gateway/messages.js';
 import type { Declared, InvokerContext } from './declared.js';
 
 export interface Occasion {
@@ -16,7 +16,7 @@ export interface Occasion {
 /** What an invoker works with on one occasion. */
 export function invokerContext(
   { name, sends, asks }: Declared,
-  gateway: CommandGateway & QueryGateway,
+  gateway: CommandGateway & QueryGateway & Pick<Gateway, 'subscribe'>,
   { now, log }: Pick<Instance, 'now' | 'log'>,
   { signal, id, meta, lastWord = false }: Occasion,
 ): InvokerContext {
@@ -28,7 +28,7 @@ export function invokerContext(
   };
   return {
     commands: declaredCommands(gateway, name, sends, (options) => going({ ...commandId(), ...options })),
-    queries: declaredQueries(gateway, name, asks, going),
+    queries: declaredSubscriptions(gateway, name, asks, going, signal),
     gateway: {
       sendJson: async (type, to, payload, options) => gateway.sendJson(type, to, payload, going({ ...commandId(), ...options })),
       postJson: async (type, to, payload, options) => gateway.postJson(type, to, payload, going({ ...commandId(), ...options })),

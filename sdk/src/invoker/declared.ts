@@ -1,5 +1,5 @@
 import type { CommandGateway, QueryGateway } from '../gateway/messages.js';
-import type { CommandSender, QueryAsker } from '../gateway/declared.js';
+import type { CommandSender, QuerySubscriber } from '../gateway/declared.js';
 import type { CommandTarget, QueryTarget } from '../messages.js';
 
 /** What goes out untyped: by the type of the message, as the registry knows it. */
@@ -8,8 +8,8 @@ export type JsonGateway = Pick<CommandGateway, 'sendJson' | 'postJson'> & Pick<Q
 export interface InvokerContext<T extends CommandTarget = never, Q extends QueryTarget = never> {
   /** Sends what `sends` declares. */
   readonly commands: CommandSender<T>;
-  /** Asks what `asks` declares. */
-  readonly queries: QueryAsker<Q>;
+  /** Asks what `asks` declares, once or with all answers that follow. */
+  readonly queries: QuerySubscriber<Q>;
   /** For messages that this program does not know. */
   readonly gateway: JsonGateway;
   readonly now: () => number;

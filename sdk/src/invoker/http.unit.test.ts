@@ -53,6 +53,25 @@ describe('an http invoker', () => {
     expect(intercepted).toContainEqual({ kind: 'invoker', messageKind: 'request', type: 'Webhook' });
   });
 
+  it('subscribes to what it declares, until it is done', async () => {
+    let left: Promise<unknown> | undefined;
+    await serve({
+      handle: async (_request, { commands, queries }) => {
+        const { position } = await commands.send(Counter, 'Add', 'a', { n: 2 });
+        const sums = queries.subscribe(Sums, 'Total', {}, { after: position });
+        const seen = [(await sums.next()).value?.view.sum];
+        await commands.send(Counter, 'Add', 'a', { n: 3 });
+        seen.push((await sums.next()).value?.view.sum);
+        left = sums.next();
+        // @ts-expect-error Counter is not among its questions
+        expect(() => queries.subscribe(Counter, 'Total', {})).toThrow(/which it does not declare/);
+        return { body: seen };
+      },
+    });
+    expect(await (await add(1)).json()).toEqual([2, 5]);
+    expect(await left).toEqual({ done: true, value: undefined });
+  });
+
   it('has each effect once for an Idempotency-Key', async () => {
     await serve();
     for (const expected of ['applied', 'duplicate'])

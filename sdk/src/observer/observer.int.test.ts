@@ -65,9 +65,12 @@ it('an observer on two instances misses no event though one is killed in the mid
     const second = await run('watching-1');
 
     // 1. One dies while it handles, and after places were committed: what it had begun by then is not behind them.
-    let over = false;
+    const enough = new AbortController();
     const adding = (async () => {
-      for (; !over; await sleep(50)) await add(10);
+      while (!enough.signal.aborted) {
+        await add(10);
+        await sleep(50);
+      }
     })();
     const { name: source } = topics.events('Counter');
     const commits = () => kafka.admin.committedOffsets('watching.Watch-1.default', [source]);
@@ -75,7 +78,7 @@ it('an observer on two instances misses no event though one is killed in the mid
     await until(() => by('begin', second, 'watching-1').length > by('end', second, 'watching-1').length);
     second.kill('SIGKILL');
     await once(second, 'exit');
-    over = true;
+    enough.abort();
     const done = new Set(by('end', second, 'watching-1'));
     expect(done.size).toBeGreaterThan(0);
     const cutOff = by('begin', second, 'watching-1').filter((id) => !done.has(id));

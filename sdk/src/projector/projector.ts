@@ -120,8 +120,8 @@ export interface Projector<Name extends string = string, Rows extends Tables = T
 }
 
 /**
- * A projector turns events into a read model. It sends no command, and asks only what it declares. Every instance holds the whole read model, one for each
- * context that it is bound to.
+ * A projector turns events into a read model. It sends no command, and asks only what it declares. It has a read model for each context that it is bound
+ * to; every instance holds the whole of it, or its part, see `placement`.
  */
 export function projector<const Name extends string, S extends EventSource, Rows extends Tables, Q extends QueryTarget = never>(
   name: Name,
