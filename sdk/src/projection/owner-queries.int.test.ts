@@ -8,12 +8,14 @@ import { fileURLToPath } from 'node:url';
 import { testKafka } from '@spool/embedded';
 import { createCodec, createHttpRegistry, type Codec } from '@spool/schemas';
 import { startRegistryServer, until } from '@spool/schemas/testing';
-import { connectKafka, topicCatalogue, type Kafka, type TopicCatalogue } from '@spool/streams';
+import { connectKafka, partitionKey, topicCatalogue, type Kafka, type TopicCatalogue } from '@spool/streams';
 import { bundle } from '../bundle/bundle.js';
 import { startBundle, type RunningBundle } from '../host/start-bundle.js';
+import { fromToken } from '../position/token.js';
 import { projection } from './projection.js';
 import { Counter, Totals, Sums } from '../testing/counter.js';
 import { inParts, PartOf } from '../testing/parts.js';
+import { readTopic } from '../testing/read-topic.js';
 
 let kafka: Kafka;
 let codec: Codec;
@@ -100,6 +102,43 @@ describe('a read model in parts', () => {
     await until(() => owned(running[0]!) < 3);
     expect(await Promise.all(ids.map((id) => ask(id)))).toEqual(ids.map((id) => sums.get(id)));
   }, 90_000);
+
+  it('answers what the log says, while commands and queries go on and the owner is killed', async () => {
+    await start('parts-0');
+    const other = await spawn('parts-1');
+    await until(() => owned(running[0]!) > 0 && owned(running[0]!) < 3);
+    const done = new AbortController();
+    const answers: { id: string; after: ReadonlyMap<string, bigint>; sum: number; position: ReadonlyMap<string, bigint> }[] = [];
+    const going = Promise.all(
+      ids.map(async (id) => {
+        while (!done.signal.aborted) {
+          const { position: after } = await writer.gateway.send(Counter, 'Add', id, { n: 1 });
+          const { view, position } = await writer.gateway.ask(PartOf, 'One', { id }, { after, timeoutMs: 30_000 });
+          answers.push({ id, after: fromToken(after), sum: view.sum, position: fromToken(position) });
+        }
+      }),
+    );
+    await until(() => answers.length > 200);
+    other.kill('SIGKILL');
+    await once(other, 'exit');
+    const before = answers.length;
+    // Those whose owner is gone wait for the next one; in the end each of them has had an answer.
+    await until(() => ids.every((id) => answers.slice(before + ids.length).some((answer) => answer.id === id)), 40_000);
+    done.abort();
+    await going;
+    const { name: topic } = topics.events('Counter');
+    const records = await readTopic(kafka, topic);
+    const log = new Map(ids.map((id) => [id, records.filter(({ key }) => key!.toString() === id)]));
+    for (const { id, after, sum, position } of answers) {
+      const { [0]: first, length } = log.get(id)!;
+      const at = partitionKey({ topic, partition: first!.partition });
+      const upTo = (end: bigint): number => log.get(id)!.filter(({ offset }) => offset < end).length;
+      expect(position.get(at)).toBeGreaterThanOrEqual(after.get(at)!);
+      expect(sum).toBeGreaterThanOrEqual(upTo(position.get(at)!));
+      expect(sum).toBeLessThanOrEqual(length);
+    }
+    for (const id of ids) expect(await ask(id)).toBe(log.get(id)!.length);
+  }, 120_000);
 
   it('is read by projections that say whose part they want, and by no others', async () => {
     const queries = PartOf.queries;
