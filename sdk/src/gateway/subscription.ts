@@ -22,9 +22,9 @@ export interface SubscriptionOptions<View> {
   readonly send: (request: SubscribeRequest, first: boolean) => Promise<unknown>;
   readonly decode: (reply: Reply & { readonly view: Buffer }) => Promise<Answer<View>>;
   readonly refused: (reply: Reply) => SpoolError;
-  /** How long to wait for the first answer, in milliseconds. */
+  /** How long to wait for the first answer; nor is it given up sooner later on. Milliseconds. */
   readonly timeoutMs: number;
-  /** It is renewed three times in this time, and given up when nobody has answered for twice as long. Milliseconds. */
+  /** It is renewed three times in this time, and given up when nobody has answered for twice as long, and for `timeoutMs`. Milliseconds. */
   readonly leaseMs: number;
   readonly signal: AbortSignal | undefined;
   /** Called at the first `next`. @throws SpoolError OVERLOADED. @returns called at the end */
@@ -61,7 +61,7 @@ export function openSubscription<View>(options: SubscriptionOptions<View>): Quer
     clearTimeout(again);
     if (over) return;
     const silentMs = performance.now() - heardAt;
-    if (last !== undefined && silentMs > 2 * leaseMs) {
+    if (last !== undefined && silentMs > Math.max(2 * leaseMs, timeoutMs)) {
       return fail(complaint ?? new SpoolError('INDETERMINATE', `nobody has answered the subscription for ${Math.round(silentMs)} ms`));
     }
     again = setTimeout(request, leaseMs / 3);

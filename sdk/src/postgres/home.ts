@@ -1,5 +1,5 @@
 import { SpoolError } from '@spool/schemas';
-import { partitionKey, type Instance, type Offset } from '@spool/streams';
+import { logEnds, splitPartitionKey, type Instance, type Offset } from '@spool/streams';
 import type pg from 'pg';
 import { reached } from '../position/token.js';
 import { beginnings, createWaiting, type HomeRequest, type ModelHome, type ReadModel } from '../projector/read-model.js';
@@ -13,7 +13,10 @@ import { openPostgresStore } from './store.js';
 const lookMs = 1000;
 
 /** @throws SpoolError INVALID_CONFIG, UNAVAILABLE */
-export async function openPostgresHome({ instance, projector, consumer, postgres }: HomeRequest, tables: string): Promise<ModelHome> {
+export async function openPostgresHome(
+  { instance, projector, sources, consumer, postgres }: HomeRequest,
+  tables: string,
+): Promise<ModelHome> {
   if (postgres === undefined) {
     throw new SpoolError(
       'INVALID_CONFIG',
@@ -21,7 +24,6 @@ export async function openPostgresHome({ instance, projector, consumer, postgres
     );
   }
   const schema = await prepareSchema(postgres, `${instance.topics.namespace}${consumer}`, tables);
-  const sources = projector.of.map(({ name }) => instance.topics.events(name).name);
   const { model, close } = await openModel(instance, postgres, schema, sources);
   return {
     model,
@@ -44,11 +46,7 @@ async function openModel(
   sources: readonly string[],
 ): Promise<{ readonly model: ReadModel; readonly close: () => Promise<void> }> {
   const { kafka, now, log } = instance;
-  const unread = beginnings(
-    (
-      await Promise.all(sources.map(async (topic) => (await kafka.admin.offsets(topic)).map(({ partition }) => ({ topic, partition }))))
-    ).flat(),
-  );
+  const unread = beginnings([...(await logEnds(kafka, sources)).keys()].map(splitPartitionKey));
   const waiting = createWaiting();
   let positions: ReadonlyMap<string, Offset> = unread;
   const read: ReadModel['read'] = async (answer) => {
@@ -83,8 +81,7 @@ async function openModel(
     try {
       while (stale) {
         stale = false;
-        ({ positions } = await read(() => undefined));
-        positions = new Map([...unread, ...positions]);
+        positions = new Map([...unread, ...(await read(() => undefined)).positions]);
         waiting.tell();
       }
     } catch (error) {
@@ -117,10 +114,7 @@ async function openModel(
     reach,
     onCommit: waiting.add,
     async caughtUp(signal) {
-      const heads = new Map<string, Offset>();
-      for (const topic of sources) {
-        for (const { partition, latest } of await kafka.admin.offsets(topic)) heads.set(partitionKey({ topic, partition }), latest);
-      }
+      const heads = await logEnds(kafka, sources);
       while (!reached(positions, heads)) {
         signal.throwIfAborted();
         await waiting.reach(() => positions, heads, lookMs).catch(look);

@@ -64,7 +64,14 @@ const startCopy =
     // Those whom it asks may start after it.
     const asked = projector.asks.map(({ name }) => instance.topics.queries(name));
     await instance.kafka.admin.ensureTopics([instance.topics.deadLetters(consumer), ...sources, ...asked]);
-    const at: HomeRequest = { instance, consumer, projector, postgres: hosting.postgres, ...(begins === undefined ? {} : { begins }) };
+    const at: HomeRequest = {
+      instance,
+      consumer,
+      projector,
+      sources: sources.map(({ name }) => name),
+      postgres: hosting.postgres,
+      ...(begins === undefined ? {} : { begins }),
+    };
     const home = await (projector.home ?? localHome)(at);
     const definition: ProcessorDefinition = {
       consumer,

@@ -1,47 +1,21 @@
-import { partitionKey, type LocalStore, type Offset } from '@spool/streams';
-import { beginnings, createWaiting, perGroup, type HomeRequest, type ModelHome, type ReadModel } from './read-model.js';
+import { logEnds, splitPartitionKey, type LocalStore, type Offset } from '@spool/streams';
+import { createWaiting, groupTables, storeModel, type HomeRequest, type ModelHome, type ReadModel, type StoredPart } from './read-model.js';
 
-interface Part {
+interface Part extends StoredPart {
   readonly model: ReadModel;
-  readonly store: LocalStore;
   ready: boolean;
 }
 
 /** Tables on the disk of the instance that owns the partition. Who takes one over reads its log: from what its disk has of it, or from the first event. */
-export function partitionedHome({ instance, projector, consumer }: HomeRequest): ModelHome {
+export function partitionedHome({ instance, projector: { tables, version }, sources, consumer }: HomeRequest): ModelHome {
   const parts = new Map<number, Part>();
   const waiting = createWaiting();
   const listeners = new Set<(partition: number) => void>();
-  const named = (table: (name: string) => unknown): unknown => Object.fromEntries(projector.tables.map((name) => [name, table(name)]));
-  const sources = projector.of.map(({ name }) => instance.topics.events(name).name);
   const positions = (): ReadonlyMap<string, Offset> => new Map([...parts.values()].flatMap(({ model }) => [...model.positions]));
 
-  const modelOf = (store: LocalStore, unread: ReadonlyMap<string, Offset>): ReadModel => {
-    const views = named((name) => ({
-      get: (key: string) => store.get(name, key),
-      range: (options?: object) => store.range(name, options),
-    }));
-    const model: ReadModel = {
-      get positions() {
-        return new Map([...unread, ...store.checkpoint.positions]);
-      },
-      // The position is taken first: rows may be newer than it says, never older.
-      async read(answer) {
-        const at = model.positions;
-        return { positions: at, found: await answer(views as never) };
-      },
-      reach: (position, deadline) => waiting.reach(() => model.positions, position, deadline - instance.now()),
-      onCommit: waiting.add,
-    };
-    return model;
-  };
   /** What a former owner had answered from may be newer than what lies on this disk: nobody is answered before the end of the log is reached. */
   const untilReady = async (number: number, part: Part): Promise<void> => {
-    const ends = new Map<string, Offset>();
-    for (const topic of sources) {
-      const end = (await instance.kafka.admin.offsets(topic)).find(({ partition }) => partition === number);
-      if (end !== undefined) ends.set(partitionKey(end), end.latest);
-    }
+    const ends = new Map([...(await logEnds(instance.kafka, sources))].filter(([key]) => splitPartitionKey(key).partition === number));
     for (;;) {
       try {
         await part.model.reach(ends, instance.now() + lookMs);
@@ -89,8 +63,9 @@ export function partitionedHome({ instance, projector, consumer }: HomeRequest):
     assignment: 'group',
     open({ id, partitions }) {
       const number = Number(id);
-      const opened = instance.openStore(consumer, id, String(projector.version));
-      const part: Part = { store: opened, model: modelOf(opened, beginnings(partitions)), ready: false };
+      const opened = instance.openStore(consumer, id, String(version));
+      const stored: StoredPart = { store: opened, partitions };
+      const part: Part = { ...stored, model: storeModel(tables, waiting, instance.now, () => stored), ready: false };
       parts.set(number, part);
       started(number, part);
       const close = (): Promise<void> => {
@@ -99,7 +74,7 @@ export function partitionedHome({ instance, projector, consumer }: HomeRequest):
         return opened.close();
       };
       const store = Object.assign(Object.create(opened) as LocalStore, { close });
-      return Promise.resolve({ store, tables: perGroup((context) => named((name) => context.table(name))) });
+      return Promise.resolve({ store, tables: groupTables(tables) });
     },
     committed: waiting.tell,
   };

@@ -12,7 +12,6 @@ import {
 } from '@spool/streams';
 import { reached } from '../position/token.js';
 import type { PostgresDatabase } from '../postgres/database.js';
-import type { EventSource } from '../messages.js';
 
 /** The read model of a projector, as the projections of this process read it. */
 export interface ReadModel {
@@ -56,9 +55,10 @@ export interface HomeRequest {
   readonly projector: {
     readonly name: string;
     readonly version: number;
-    readonly of: readonly EventSource[];
     readonly tables: readonly string[];
   };
+  /** The topics of its events. */
+  readonly sources: readonly string[];
   /** Of this projector, version, context and copy. */
   readonly consumer: string;
   /** Where an empty copy begins, and up to where its records are replayed. @default at the start of the log, and nothing is */
@@ -67,50 +67,63 @@ export interface HomeRequest {
   readonly postgres: PostgresDatabase | undefined;
 }
 
-/** Tables in a store on this instance's disk. */
-export function localHome({ instance, projector, consumer, begins }: HomeRequest): ModelHome {
-  let store: LocalStore | undefined;
-  let unread: ReadonlyMap<string, Offset> = new Map();
-  const waiting = createWaiting();
-  const named = (table: (name: string) => unknown): unknown => Object.fromEntries(projector.tables.map((name) => [name, table(name)]));
+/** A store that a read model is answered from, and the partitions that it is about. */
+export interface StoredPart {
+  readonly store: LocalStore;
+  readonly partitions: readonly TopicPartition[];
+}
+
+/** What is answered from a store. @param part undefined until it is open @param now the clock of deadlines */
+export function storeModel(tables: readonly string[], waiting: Waiting, now: () => number, part: () => StoredPart | undefined): ReadModel {
   /** What a group under way has staged is not seen. */
-  const views = named((name) => ({
-    get: (key: string) => store!.get(name, key),
-    range: (options?: object) => store!.range(name, options),
+  const views = namedTables(tables, (name) => ({
+    get: (key: string) => part()!.store.get(name, key),
+    range: (options?: object) => part()!.store.range(name, options),
   }));
   const model: ReadModel = {
     get positions() {
-      return store?.checkpoint.positions ?? new Map<string, Offset>();
+      return part()?.store.checkpoint.positions ?? new Map<string, Offset>();
     },
     async read(answer) {
       // The position is taken first: rows may be newer than it says, never older.
       const { positions } = model;
       return { positions, found: await answer(views as never) };
     },
-    reach: (position, deadline) => waiting.reach(() => new Map([...unread, ...model.positions]), position, deadline - instance.now()),
+    reach(position, deadline) {
+      const unread = beginnings(part()?.partitions ?? []);
+      return waiting.reach(() => new Map([...unread, ...model.positions]), position, deadline - now());
+    },
     onCommit: waiting.add,
   };
-  return {
-    model,
-    assignment: 'all',
-    open(task) {
-      const opened = instance.openStore(consumer, task.id, String(projector.version));
-      if (begins !== undefined && opened.checkpoint.positions.size === 0) opened.commit(new Map(), begins);
-      store = opened;
-      unread = beginnings(task.partitions);
-      return Promise.resolve({ store: opened, tables: perGroup((context) => named((name) => context.table(name))) });
-    },
-    committed: waiting.tell,
-  };
+  return model;
 }
+const namedTables = (names: readonly string[], table: (name: string) => unknown): unknown =>
+  Object.fromEntries(names.map((name) => [name, table(name)]));
 
-/** What handlers write to is the same for all records of a group. */
-export function perGroup(make: (context: GroupContext) => unknown): (context: GroupContext) => unknown {
+/** What handlers write to: the tables of a group, made once for all its records. */
+export function groupTables(names: readonly string[]): (context: GroupContext) => unknown {
   let of: GroupContext | undefined;
   let made: unknown;
   return (context) => {
-    if (context !== of) [of, made] = [context, make(context)];
+    if (context !== of) [of, made] = [context, namedTables(names, (name) => context.table(name))];
     return made;
+  };
+}
+
+/** Tables in a store on this instance's disk. */
+export function localHome({ instance, projector: { tables, version }, consumer, begins }: HomeRequest): ModelHome {
+  let part: StoredPart | undefined;
+  const waiting = createWaiting();
+  return {
+    model: storeModel(tables, waiting, instance.now, () => part),
+    assignment: 'all',
+    open({ id, partitions }) {
+      const store = instance.openStore(consumer, id, String(version));
+      if (begins !== undefined && store.checkpoint.positions.size === 0) store.commit(new Map(), begins);
+      part = { store, partitions };
+      return Promise.resolve({ store, tables: groupTables(tables) });
+    },
+    committed: waiting.tell,
   };
 }
 

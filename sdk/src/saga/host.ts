@@ -12,6 +12,7 @@ import {
 import {
   checkpointCodec,
   createSharedWriter,
+  logEnds,
   transactionalWork,
   writeBehind,
   type ConsumedRecord,
@@ -29,7 +30,7 @@ import type { Priority } from '../gateway/messages.js';
 import { handled, passedOn, type Hosting } from '../host/hosting.js';
 import { emitSpan, microsSince } from '../host/spans.js';
 import { outcomeOf } from './refold.js';
-import { fixedText, headsOf, originHeaders, sagaRouter } from './router.js';
+import { fixedText, originHeaders, sagaRouter } from './router.js';
 import type { Saga } from './saga.js';
 import { stepSaga, type SagaInput, type SagaRow, type SagaStepped, type SentCommand } from './step.js';
 
@@ -56,7 +57,11 @@ export async function hostSaga(hosting: Hosting, saga: Saga): Promise<void> {
       kind === 'service' ? lanes.map((lane) => topics.service(name, lane)) : [topics.commands(name)],
     ),
   ]);
-  const heads = await headsOf(hosting, saga);
+  // A new saga begins where its sources end now.
+  const heads = await logEnds(
+    kafka,
+    saga.of.map(({ name }) => topics.events(name).name),
+  );
   const routers = boundContexts(saga.contexts).map((bound) => sagaRouter(hosting, saga, bound, heads));
   const steps = sagaSteps(hosting, saga);
   await kafka.admin.ensureTopics([

@@ -25,15 +25,6 @@ export function instancesOf(saga: Saga, type: string, data: unknown, context: Ev
   return ids === undefined ? [] : [...new Set([ids].flat())];
 }
 
-/** Where the events of a saga's sources end now: a new saga begins there. */
-export async function headsOf({ instance: { kafka, topics } }: Hosting, saga: Saga): Promise<ReadonlyMap<string, Offset>> {
-  const heads = new Map<string, Offset>();
-  for (const { name } of saga.of) {
-    for (const at of await kafka.admin.offsets(topics.events(name).name)) heads.set(partitionKey(at), at.latest);
-  }
-  return heads;
-}
-
 /**
  * The processor that brings the events of one context to a saga: to its own topic, keyed by instance, so that everything that an instance has to
  * react to stands in one order.

@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { ReplayJobSchema, SpoolError, toSpoolError, type ReplayJob, type ReplayReport, type TopicOffset } from '@spool/schemas';
 import { openAliases, type Aliases, type RegisteredComponent, type Registry } from '@spool/sdk';
-import { type Instance, type Offset, type ProducerRecord, type TransactionalProducer } from '@spool/streams';
+import { logEnds, splitPartitionKey, type Instance, type Offset, type ProducerRecord, type TransactionalProducer } from '@spool/streams';
 import { orderRecords, startsOf, type Actor } from '../consumers/index.js';
 import { openJobs, unknownReplay, viewOf, type Jobs } from './jobs.js';
 import { aliasAfter, aliasRecords, builder } from './aliases.js';
@@ -283,11 +283,8 @@ function targetOf(registry: Registry, { target, mode }: ReplayRequest): Register
 
 /** Where the log ends now in each partition of a replay. */
 async function endsOf({ kafka }: Instance, { partitions }: ReplayJob): Promise<TopicOffset[]> {
-  const sources = [...new Set(partitions.map(({ topic }) => topic))];
-  const ends = await Promise.all(sources.map((topic) => kafka.admin.offsets(topic)));
-  return ends.flatMap((each, index) =>
-    each.map(({ partition, latest }) => ({ topic: sources[index]!, partition, offset: Number(latest) })),
-  );
+  const ends = await logEnds(kafka, [...new Set(partitions.map(({ topic }) => topic))]);
+  return [...ends].map(([key, at]) => ({ ...splitPartitionKey(key), offset: Number(at) }));
 }
 
 /** Where each partition begins and ends. The end is fixed now: a record that comes later is new, whatever the replay does. */

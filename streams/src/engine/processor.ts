@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SpoolError, toSpoolError } from '@spool/schemas';
 import { offset, type Assignment, type Kafka, type Membership, type Offset, type Reader, type TopicPartition } from '../kafka/port.js';
+import { logEnds } from '../kafka/log-ends.js';
 import { partitionKey } from '../store/store.js';
 import type { Control, ControlOrder } from './control.js';
 import { adviceOf, inForce, joinedAnswers } from './order-status.js';
@@ -149,10 +150,7 @@ class Processor implements RunningProcessor {
   }
 
   async caughtUp(signal?: AbortSignal): Promise<void> {
-    const ends = new Map<string, Offset>();
-    for (const topic of this.definition.sources) {
-      for (const at of await this.options.kafka.admin.offsets(topic)) ends.set(partitionKey(at), at.latest);
-    }
+    const ends = await logEnds(this.options.kafka, this.definition.sources);
     const reached = (): boolean => {
       const positions = new Map([...this.#tasks.values()].flatMap((task) => [...task.positions]));
       return [...ends].every(([key, end]) => end === 0n || (positions.get(key) ?? -1n) >= end);
