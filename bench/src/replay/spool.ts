@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { superviseChild } from '@spool/embedded';
 import { createCodec, createHttpRegistry, toSpoolError } from '@spool/schemas';
 import { createGateway, openRegistry, openReplies } from '@spool/sdk';
-import { openReplayService, replayRequest } from '@spool/services/replay';
+import { noEvents, openReplayService, replayRequest } from '@spool/services/replay';
 import { registryProcessor } from '@spool/services/registry';
 import { connectKafka, openInstance, platformTopics, topicCatalogue, type Kafka } from '@spool/streams';
 import { join } from 'node:path';
@@ -40,7 +40,7 @@ export async function replaySpool(config: ContenderConfig, kafka: Kafka, log: Lo
   });
   await instance.run(registryProcessor(instance));
   await using registry = await openRegistry({ kafka: own, codec, topics, onError });
-  await using replays = await openReplayService({ instance, registry });
+  await using replays = await openReplayService({ instance, registry, ...noEvents });
   await using replies = await openReplies({ kafka: own, codec, topic: topics.replies('bench'), slot: 0, now: Date.now, onError });
   const gateway = createGateway({ codec, topics, producer: instance.producer, replies, registry, source: 'bench', now: Date.now });
   await using bundle = await superviseChild({

@@ -55,19 +55,16 @@ export function createComparer({ instance, consumer, tables }: ComparerOptions) 
       };
       for (const table of tables) {
         const before = samples.length;
-        counts.push(
-          await live.model
-            .read((left) =>
-              copy.model.read((right) =>
-                compareRows(table, (left as Record<string, Reads>)[table]!, (right as Record<string, Reads>)[table]!, async (found) => {
-                  const difference = { attempt, table, ...found };
-                  if (samples.length - before < samplesPerTable) samples.push(difference);
-                  if (pending.push(difference) >= rowsPerTurn) await flush();
-                }).then((all) => all),
-              ),
-            )
-            .then(({ found }) => found.found),
+        const { found: read } = await live.model.read((left) =>
+          copy.model.read((right) =>
+            compareRows(table, (left as Record<string, Reads>)[table]!, (right as Record<string, Reads>)[table]!, async (found) => {
+              const difference = { attempt, table, ...found };
+              if (samples.length - before < samplesPerTable) samples.push(difference);
+              if (pending.push(difference) >= rowsPerTurn) await flush();
+            }),
+          ),
         );
+        counts.push(read.found);
       }
       await flush();
       const report: ReplayReport = {

@@ -40,7 +40,10 @@ export function replayRoutes(replays: ReplayService): readonly Route[] {
         200: { description: 'What would be replayed (dryRun)', schema: replayView },
         202: { description: 'Ordered', schema: replayView, headers: { Location: 'The replay' } },
       },
-      errors: ['UNKNOWN_CONSUMER', 'OFFSET_OUT_OF_RANGE', 'REPLAY_RUNNING', 'IDEMPOTENCY_KEY_REUSED', 'UNAVAILABLE', 'KAFKA_UNAVAILABLE'],
+      errors: [
+        ...(['UNKNOWN_CONSUMER', 'INVALID_REQUEST', 'OFFSET_OUT_OF_RANGE', 'UNKNOWN_AGGREGATE', 'NOT_FOUND', 'EXPIRED'] as const),
+        ...(['REPLAY_RUNNING', 'IDEMPOTENCY_KEY_REUSED', 'OVERLOADED', 'UNAVAILABLE', 'KAFKA_UNAVAILABLE'] as const),
+      ],
       async handler(context) {
         const replay = await replays.start(context.body, actorOf(context.principal), commandIdOf(context.headers['idempotency-key']));
         if (context.body.dryRun) return { status: 200, body: replay };

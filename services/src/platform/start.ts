@@ -118,7 +118,6 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   const metrics = platformMetrics({ registry: prometheus, instance });
   const gateway = createGateway({ codec, topics, producer: instance.producer, replies, registry, source: 'gateway', now, ...limit });
   const eventStore = keep(openEventStore({ instance, registry, gateway }));
-  const replays = keep(await openReplayService({ instance, registry }));
   const drains = await openDrains(instance, instances);
   const settings = await openSettings(instance);
   const registrar = await openRegistrar({ instance, registry, schemas: createHttpRegistry({ url: schemaRegistryUrl }) });
@@ -129,6 +128,7 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   const telemetry = keep(
     await startTelemetry({ instance, registry, onInsert: metrics.inserted, clickhouse: { ...config.clickhouse, database: 'spool' } }),
   );
+  const replays = keep(await openReplayService({ instance, registry, eventStore, events: telemetry.events }));
 
   // 4. The way in.
   const http = keep(

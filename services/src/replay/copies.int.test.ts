@@ -12,6 +12,7 @@ import { openRegistry, startBundle, toToken, type Registry, type RunningBundle }
 import { connectKafka, openInstance, partitionKey, topicCatalogue, type Instance, type Kafka } from '@spool/streams';
 import { registryProcessor } from '../registry/index.js';
 import { openReplayService, type ReplayService } from './replay-service.js';
+import { noEvents } from './starts.js';
 import { replayRequest } from './requests.js';
 import { Counter, counting, Sums } from './testing.js';
 
@@ -46,7 +47,7 @@ beforeAll(async () => {
   registry = await openRegistry({ ...shared, onError: () => undefined });
   here = await startBundle(counting, { ...shared, instance: 'counting-0' });
   there = await fresh();
-  replays = await openReplayService({ instance: platform, registry });
+  replays = await openReplayService({ instance: platform, registry, ...noEvents });
   await until(() => registry.bundles().find(({ id }) => id === 'counting')?.instances.length === 2);
 }, 60_000);
 afterAll(async () => {
@@ -120,7 +121,7 @@ const victims: Readonly<Record<string, () => Promise<void>>> = {
   /** Takes the writer's id while the one before is still there. */
   'the service, by another that takes over,': async () => {
     const before = replays;
-    replays = await openReplayService({ instance: platform, registry });
+    replays = await openReplayService({ instance: platform, registry, ...noEvents });
     await before.close();
   },
 };

@@ -8,6 +8,7 @@ import { replayRoutes } from '../gateway/replay-routes.js';
 import { startTestServer } from '../http/testing.js';
 import { registryProcessor } from '../registry/index.js';
 import { openReplayService, type ReplayService } from './replay-service.js';
+import { noEvents } from './starts.js';
 import { replayRequest, type ReplayRequest } from './requests.js';
 import { code, Counter, counting, Sums } from './testing.js';
 
@@ -49,7 +50,7 @@ beforeEach(async () => {
   await start('counting-0');
   await start('counting-1');
   await until(registered(2));
-  replays = await openReplayService({ instance: platform, registry });
+  replays = await openReplayService({ instance: platform, registry, ...noEvents });
 });
 afterEach(async () => {
   await replays.close();
@@ -207,7 +208,7 @@ describe('a shadow replay', () => {
       await stop('counting-1');
       await start('counting-1');
       await until(registered(2));
-      replays = await openReplayService({ instance: platform, registry });
+      replays = await openReplayService({ instance: platform, registry, ...noEvents });
     };
     await add(40);
     const { id } = await replays.start(request('shadow', { rate: 40 }), actor);

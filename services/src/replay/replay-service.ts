@@ -1,12 +1,13 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { ReplayJobSchema, SpoolError, toSpoolError, type ReplayJob, type ReplayReport, type TopicOffset } from '@spool/schemas';
 import { openAliases, type Aliases, type RegisteredComponent, type Registry } from '@spool/sdk';
-import { logEnds, splitPartitionKey, type Instance, type Offset, type ProducerRecord, type TransactionalProducer } from '@spool/streams';
-import { orderRecords, startsOf, type Actor } from '../consumers/index.js';
+import { logEnds, splitPartitionKey, type Instance, type ProducerRecord, type TransactionalProducer } from '@spool/streams';
+import { orderRecords, type Actor } from '../consumers/index.js';
 import { openJobs, unknownReplay, viewOf, type Jobs } from './jobs.js';
 import { aliasAfter, aliasRecords, builder } from './aliases.js';
 import { differenceLines, reportOf } from './reports.js';
 import type { ReplayRequest, ReplayView, ReportView } from './requests.js';
+import { planOf, type EventPlaces } from './starts.js';
 import { after, isOpen, next, type Action, type State } from './transitions.js';
 
 export type ReplayOrder =
@@ -16,7 +17,7 @@ export interface ReplayService extends AsyncDisposable {
   /**
    * Orders a replay. The job and the order to the consumer stand in one Kafka transaction: there is never one without the other.
    * @param key the same request with the same key is the same replay, for as long as the replay is kept. @default each is a new one
-   * @throws SpoolError UNKNOWN_CONSUMER, INVALID_REQUEST, OFFSET_OUT_OF_RANGE, REPLAY_RUNNING, IDEMPOTENCY_KEY_REUSED
+   * @throws SpoolError UNKNOWN_CONSUMER, INVALID_REQUEST, OFFSET_OUT_OF_RANGE, UNKNOWN_AGGREGATE, NOT_FOUND, REPLAY_RUNNING, IDEMPOTENCY_KEY_REUSED
    */
   start(request: ReplayRequest, actor: Actor, key?: string): Promise<ReplayView>;
   get(id: string): ReplayView;
@@ -32,17 +33,15 @@ export interface ReplayService extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-export interface ReplayServiceOptions {
+export interface ReplayServiceOptions extends EventPlaces {
   readonly instance: Instance;
   readonly registry: Registry;
 }
 
-type Planned = Omit<ReplayJob['partitions'][number], 'start' | 'target'> & { readonly start: Offset; readonly target: Offset };
-
 /** Writes as one fenced producer, so that of two services that would start a replay of one target at once only one does. */
 const transactionalId = 'spool.replay';
 
-export async function openReplayService({ instance, registry }: ReplayServiceOptions): Promise<ReplayService> {
+export async function openReplayService({ instance, registry, ...places }: ReplayServiceOptions): Promise<ReplayService> {
   const { kafka, codec, topics, now, log } = instance;
   const jobEncoder = await codec.encoder(topics.replayJobs.name, ReplayJobSchema);
   const { order: orderRecord, audit: auditRecord } = await orderRecords(instance);
@@ -185,7 +184,7 @@ export async function openReplayService({ instance, registry }: ReplayServiceOpt
         if (before !== undefined) return view(before);
       }
       const component = targetOf(registry, request);
-      const plan = await planOf(instance, component, request);
+      const plan = await planOf(instance, places, component, request);
       const resetState = request.resetState ?? request.from === 'earliest';
       const at = now();
       const job: ReplayJob = {
@@ -285,17 +284,6 @@ function targetOf(registry: Registry, { target, mode }: ReplayRequest): Register
 async function endsOf({ kafka }: Instance, { partitions }: ReplayJob): Promise<TopicOffset[]> {
   const ends = await logEnds(kafka, [...new Set(partitions.map(({ topic }) => topic))]);
   return [...ends].map(([key, at]) => ({ ...splitPartitionKey(key), offset: Number(at) }));
-}
-
-/** Where each partition begins and ends. The end is fixed now: a record that comes later is new, whatever the replay does. */
-async function planOf({ kafka }: Instance, component: RegisteredComponent, { from }: ReplayRequest): Promise<readonly Planned[]> {
-  const plan: Planned[] = [];
-  for (const topic of component.sources ?? []) {
-    const ends = await kafka.admin.offsets(topic);
-    const starts = await startsOf(kafka, topic, from, ends, '/from');
-    for (const { partition, latest } of ends) plan.push({ topic, partition, start: starts.get(partition) ?? latest, target: latest });
-  }
-  return plan;
 }
 
 /** The table of jobs holds all that is written: nobody else writes jobs while this holds the transactional id. */

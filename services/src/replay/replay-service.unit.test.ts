@@ -1,4 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createCodec, createMemoryRegistry, type Codec } from '@spool/schemas';
@@ -16,7 +17,9 @@ import {
   type RunningBundle,
 } from '@spool/sdk';
 import { createMemoryCluster, openInstance, topicCatalogue, type Instance, type Kafka } from '@spool/streams';
+import { openEventStore, type EventStore } from '../event-store/index.js';
 import { registryProcessor } from '../registry/index.js';
+import type { EventSearch, IndexedEvent } from '../telemetry/index.js';
 import { openReplayService, type ReplayService } from './replay-service.js';
 import { replayRequest, type ReplayRequest } from './requests.js';
 
@@ -24,7 +27,7 @@ const Counter = aggregate('Counter', {
   commands: { Add: record('count.Add', { n: 'int' }) },
   events: { Added: record('count.Added', { n: 'int' }) },
   initial: () => ({ sum: 0 }),
-  decide: { Add: ({ n }) => [{ type: 'Added', data: { n } }] },
+  decide: { Add: ({ n }) => Array.from({ length: n }, () => ({ type: 'Added' as const, data: { n: 1 } })) },
   evolve: { Added: ({ sum }, { n }) => ({ sum: sum + n }) },
 });
 const Totals = projector('Totals', {
@@ -46,6 +49,7 @@ let dataDir: string;
 let platform: Instance;
 let registry: Registry;
 let counting: RunningBundle;
+let eventStore: EventStore;
 let replays: ReplayService;
 
 beforeEach(async () => {
@@ -61,10 +65,12 @@ beforeEach(async () => {
     instance: 'counting-0',
   });
   await until(() => registry.component('Totals') !== undefined);
-  replays = await openReplayService({ instance: platform, registry });
+  eventStore = openEventStore({ instance: platform, registry, gateway: { request: () => Promise.reject(new Error('nothing is asked')) } });
+  replays = await open();
 });
 afterEach(async () => {
   await replays.close();
+  await eventStore.close();
   await counting.close();
   await registry.close();
   await platform.close();
@@ -72,6 +78,15 @@ afterEach(async () => {
   rmSync(dataDir, { recursive: true, force: true });
 });
 
+/** Stands for the search in ClickHouse: it knows the events of one counter. */
+const events = {
+  async search({ eventId }: EventSearch): Promise<readonly IndexedEvent[]> {
+    const topic = topics.events('Counter').name;
+    const all = await eventStore.events({ aggregateType: 'Counter', aggregateId: 'c1', limit: 100, deadline: Date.now() + 5000 });
+    return all.flatMap((each) => (each.id === eventId ? [{ ...each, topic } as unknown as IndexedEvent] : []));
+  },
+};
+const open = (): Promise<ReplayService> => openReplayService({ instance: platform, registry, eventStore, events });
 function fail(error: unknown): void {
   throw error as Error;
 }
@@ -93,6 +108,33 @@ describe('the replay service', () => {
     expect(replays.get(id)).toMatchObject({ target: 'Totals', progress: 1, records: 20, actor: 'ada', error: null });
     const [audit] = await kafka.admin.offsets(topics.audit.name);
     expect(audit!.latest).toBeGreaterThan(0n);
+  });
+
+  it('begins with an event, by the version of its aggregate or by its id, and elsewhere with what came at its time', async () => {
+    await add(9);
+    await sleep(5);
+    // Five of one time.
+    await counting.gateway.send(Counter, 'Add', 'c1', { n: 5 });
+    await add(9);
+    const aggregate = { type: 'Counter', id: 'c1' };
+    const stream = { aggregateType: 'Counter', aggregateId: 'c1', limit: 1, deadline: Date.now() + 5000 };
+    const [sixth] = await eventStore.events({ ...stream, from: 6 });
+    const expected = (await kafka.admin.offsetsAt(topics.events('Counter').name, sixth!.at)).map(({ partition, offset }) =>
+      partition === sixth!.partition ? sixth!.offset : String(offset),
+    );
+    for (const from of [{ aggregate, version: 6 }, { eventId: sixth!.id }]) {
+      const { partitions } = await replays.start(request({ from, dryRun: true }), actor);
+      expect(partitions.map(({ start }) => start)).toEqual(expected);
+    }
+    const { id } = await replays.start(request({ from: { aggregate, version: 6 } }), actor);
+    await until(() => replays.get(id).state === 'completed');
+    // The three that are left of the five, and the nine after them.
+    expect(replays.get(id).records).toBe(12);
+    for (const from of [{ aggregate, version: 12 }, { aggregate: { type: 'Counter', id: 'nobody' }, version: 1 }, { eventId: 'nobody/0' }])
+      await expect(replays.start(request({ from }), actor)).rejects.toMatchObject({
+        code: 'NOT_FOUND',
+        violations: [{ pointer: '/from' }],
+      });
   });
 
   it('only says what it would do in a dry run', async () => {
@@ -118,7 +160,7 @@ describe('the replay service', () => {
     await add(20);
     const { id } = await replays.start(request({ rate: 10 }), actor);
     await replays.close();
-    replays = await openReplayService({ instance: platform, registry });
+    replays = await open();
     expect(replays.get(id).state).toBe('running');
     await replays.order(id, { action: 'throttle', recordsPerSecond: null }, actor);
     await until(() => replays.get(id).state === 'completed');

@@ -17,9 +17,17 @@ export const replayRequest = z
         z.literal('earliest'),
         z.strictObject({ timestamp: z.iso.datetime({ offset: true }) }),
         z.strictObject({ offsets: z.record(z.string().regex(/^\d{1,9}$/, 'Expected a partition'), offsetText) }),
+        z.strictObject({
+          aggregate: z.strictObject({ type: z.string().min(1).max(100), id: z.string().min(1).max(500) }),
+          version: z.int().positive(),
+        }),
+        z.strictObject({ eventId: z.string().min(1).max(500) }),
       ])
       .default('earliest')
-      .describe('Where to begin: the start of the log, the first records at or after a time, or an offset for each partition'),
+      .describe(
+        'Where to begin: the start of the log, the first records at or after a time, an offset for each partition, or an event, by the version of ' +
+          'its aggregate or by its id: other partitions then begin with the first record of its time',
+      ),
     resetState: z
       .boolean()
       .optional()
