@@ -58,7 +58,7 @@ export interface BundleConfig {
   readonly gateWithinMs?: number;
   /** Where projectors made by `postgresProjector` keep their read models; closed by whoever opened it. */
   readonly postgres?: PostgresDatabase;
-  /** Which spans are sent; `none` sends no telemetry at all, neither metrics nor lag. @default 2,500 a second at the most */
+  /** Which spans are sent; `none` sends no telemetry at all, neither metrics nor lag. @default 1,000 a second at the most */
   readonly sampling?: Sampling | 'none';
 }
 

@@ -27,7 +27,7 @@ const environment = z.object({
     .number('must be a number')
     .min(0, 'must be 0 at least')
     .max(1_000_000, 'must be 1000000 at most')
-    .default(2500),
+    .default(1000),
   SPOOL_FORCED_SPANS: z.string().default(''),
 });
 

@@ -38,7 +38,7 @@ export interface InstanceOptions {
   readonly dataDir: string;
   readonly log: Log;
   readonly now: () => number;
-  /** Which spans are sent; `none` sends no telemetry at all, neither metrics nor lag. @default 2,500 a second at the most */
+  /** Which spans are sent; `none` sends no telemetry at all, neither metrics nor lag. @default 1,000 a second at the most */
   readonly sampling?: Sampling | 'none';
 }
 

@@ -22,7 +22,7 @@ export interface Telemetry extends AsyncDisposable {
 }
 
 export interface Sampling {
-  /** Beyond it a share of the spans is taken, each with the same chance and a weight. @default 2500 */
+  /** Beyond it a share of the spans is taken, each with the same chance and a weight. @default 1000 */
   readonly spansPerSecond?: number;
   /** Payload types of which every message has its span, whatever the rate; they are not counted against `spansPerSecond`. @default none */
   readonly forced?: readonly string[];
@@ -59,7 +59,7 @@ const recordsPerSend = 1000;
 export async function openTelemetry(options: TelemetryOptions): Promise<Telemetry> {
   const { codec, topics, instance, bundle, version } = options;
   const maxQueued = options.maxQueued ?? 20_000;
-  const sampler = createSampler(options.spansPerSecond ?? 2500, options.now);
+  const sampler = createSampler(options.spansPerSecond ?? 1000, options.now);
   const spans = await codec.encoder(topics.spans, SpanSchema);
   const metrics = await codec.encoder(topics.metrics, MetricSchema);
   const lags = await codec.encoder(topics.lag, LagSchema);
