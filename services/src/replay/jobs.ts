@@ -106,4 +106,12 @@ export function viewOf(job: ReplayJob, consumer: string, progress: readonly Repl
   };
 }
 
+/** How fast a replay went that has reached its end, by offsets per second; undefined while it has not, or where there was nothing to do. */
+export function speedOf(job: ReplayJob, progress: readonly ReplayProgress[]): number | undefined {
+  const whole = job.partitions.reduce((sum, { start, target }) => sum + target - start, 0);
+  if (whole === 0 || progress.length === 0 || progress.some((row) => row.state !== 'completed')) return undefined;
+  const began = Math.min(...progress.map((row) => row.startedAt));
+  return (whole * 1000) / Math.max(1, Math.max(...progress.map((row) => row.updatedAt)) - began);
+}
+
 export const unknownReplay = (id: string): SpoolError => new SpoolError('UNKNOWN_REPLAY', `there is no replay ${id}`);

@@ -3,8 +3,9 @@ import { ReplayJobSchema, SpoolError, toSpoolError, type ReplayJob, type ReplayR
 import { openAliases, type Aliases, type RegisteredComponent, type Registry } from '@spool/sdk';
 import { logEnds, splitPartitionKey, type Instance, type ProducerRecord, type TransactionalProducer } from '@spool/streams';
 import { orderRecords, type Actor } from '../consumers/index.js';
-import { openJobs, unknownReplay, viewOf, type Jobs } from './jobs.js';
+import { openJobs, speedOf, unknownReplay, viewOf, type Jobs } from './jobs.js';
 import { aliasAfter, aliasRecords, builder } from './aliases.js';
+import { previewOf } from './preview.js';
 import { differenceLines, reportOf } from './reports.js';
 import type { ReplayRequest, ReplayView, ReportView } from './requests.js';
 import { planOf, type EventPlaces } from './starts.js';
@@ -201,7 +202,11 @@ export async function openReplayService({ instance, registry, ...places }: Repla
         updatedAt: at,
         error: null,
       };
-      if (request.dryRun) return view(job);
+      if (request.dryRun) {
+        const speeds = jobs.list().flatMap((each) => (each.target === job.target ? (speedOf(each, jobs.progress(each.id)) ?? []) : []));
+        const offsetsPerSecond = speeds.length === 0 ? undefined : Math.max(...speeds);
+        return { ...view(job), preview: await previewOf({ kafka, plan, offsetsPerSecond, rate: request.rate, now }) };
+      }
       return write(() => {
         const before = knownAs(job.id, request);
         // After a commit whose outcome was unknown this is the job itself.

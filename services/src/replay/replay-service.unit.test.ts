@@ -144,6 +144,22 @@ describe('the replay service', () => {
     expect([plan.state, replays.list()]).toEqual(['planned', []]);
   });
 
+  it('counts by type in a dry run, and says how long it would take when a replay has shown it', async () => {
+    await add(20);
+    const dry = async (rest: Partial<ReplayRequest> = {}) => (await replays.start(request({ dryRun: true, ...rest }), actor)).preview;
+    const types = [{ type: 'Added', records: 20 }];
+    expect(await dry()).toEqual({ exact: true, records: 20, types, read: 20, seconds: null });
+    expect(await dry({ rate: 2 })).toMatchObject({ seconds: 10 });
+    const { id } = await replays.start(request(), actor);
+    await until(() => replays.get(id).state === 'completed');
+    expect((await dry())!.seconds).toBeGreaterThan(0);
+    expect(await dry({ from: { timestamp: new Date(Date.now() + 60_000).toISOString() } })).toMatchObject({
+      exact: true,
+      records: 0,
+      types: [],
+    });
+  });
+
   it('refuses a second replay of the same target while one runs, and can be cancelled', async () => {
     await add(30);
     const { id } = await replays.start(request({ rate: 5 }), actor);

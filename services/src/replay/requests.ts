@@ -46,6 +46,17 @@ const replayPartition = z.object({
   current: z.string().describe('Offset of the next record to replay; the least of all instances'),
   target: z.string().describe('Offset of the first record that is new again'),
 });
+const replayPreview = z.object({
+  exact: z.boolean().describe('Whether all was read; otherwise the counts stand for the whole, by the part that was read in a few seconds'),
+  records: z.int().describe('Records to replay'),
+  types: z.array(z.object({ type: z.string(), records: z.int() })).describe('Records by event type, the most first; empty: without a type'),
+  read: z.int().describe('Records that were read to say so'),
+  seconds: z
+    .int()
+    .nullable()
+    .describe('How long it would take, by the fastest replay of the target that is known and by `rate`; null when there is neither'),
+});
+export type ReplayPreview = z.infer<typeof replayPreview>;
 export const replayView = z.object({
   id: z.string(),
   target: z.string(),
@@ -76,6 +87,7 @@ export const replayView = z.object({
   secondsLeft: z.number().nullable().describe('At the rate so far; null when it cannot be said'),
   instances: z.array(z.object({ instance: z.string(), state: z.string(), records: z.int(), error: z.string().nullable() })),
   error: z.string().nullable(),
+  preview: replayPreview.optional().describe('Of a dry run: what would be replayed'),
 });
 const count = z.int();
 /** What a scratch replay found. */
