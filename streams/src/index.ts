@@ -29,6 +29,8 @@ export type {
   TaskRequest,
   TaskWork,
 } from './engine/work.js';
+export { isWanted } from './engine/replay-filter.js';
+export type { ReplayFilter } from './store/stored-filter.js';
 export { checkpointCodec } from './instance/checkpoints.js';
 export { rowsWork, type RowsWorkOptions } from './instance/rows-work.js';
 export { instanceTarget, openInstance, type Instance, type InstanceOptions, type Log } from './instance/instance.js';

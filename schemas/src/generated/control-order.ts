@@ -5,6 +5,20 @@ import type { TopicOffset } from './topic-offset.js';
 /** What to do; a reader that does not know it does nothing. */
 export type ControlAction = 'pause' | 'resume' | 'rewind' | 'drain' | 'rate' | 'step' | 'cancel' | 'seek' | 'reset' | 'retry' | 'discard' | 'unknown';
 
+/** Which records a rewind handles again. */
+export interface ReplayFilter {
+  /** Event types; empty for all. */
+  readonly types: readonly string[];
+  /** All but these types. */
+  readonly skipTypes: boolean;
+  /** Record keys; empty for all. */
+  readonly keys: readonly string[];
+  /** All but these keys. */
+  readonly skipKeys: boolean;
+  /** The first offset of a partition that is not handled again; one that is not named has no end. */
+  readonly ends: readonly TopicOffset[];
+}
+
 /** An order to a processor. */
 export interface ControlOrder {
   /** Id of the order. */
@@ -23,6 +37,8 @@ export interface ControlOrder {
   readonly recordsPerSecond: number | null;
   /** For rewind: empty the read model with it. */
   readonly resetState: boolean;
+  /** For rewind: the others are passed over, as far as they have been handled before; null for none. */
+  readonly filter: ReplayFilter | null;
   /** For step: how many records; null for one. */
   readonly records: number | null;
   /** For retry and discard: the key whose parked records are meant; null for all, or where a letter is named. */
@@ -144,6 +160,60 @@ export const ControlOrderSchema: RecordSchema<ControlOrder> = {
         "type": "boolean",
         "doc": "For rewind: empty the read model with it.",
         "default": true
+      },
+      {
+        "name": "filter",
+        "type": [
+          "null",
+          {
+            "type": "record",
+            "name": "ReplayFilter",
+            "doc": "Which records a rewind handles again.",
+            "fields": [
+              {
+                "name": "types",
+                "type": {
+                  "type": "array",
+                  "items": "string"
+                },
+                "doc": "Event types; empty for all.",
+                "default": []
+              },
+              {
+                "name": "skipTypes",
+                "type": "boolean",
+                "doc": "All but these types.",
+                "default": false
+              },
+              {
+                "name": "keys",
+                "type": {
+                  "type": "array",
+                  "items": "string"
+                },
+                "doc": "Record keys; empty for all.",
+                "default": []
+              },
+              {
+                "name": "skipKeys",
+                "type": "boolean",
+                "doc": "All but these keys.",
+                "default": false
+              },
+              {
+                "name": "ends",
+                "type": {
+                  "type": "array",
+                  "items": "spool.TopicOffset"
+                },
+                "doc": "The first offset of a partition that is not handled again; one that is not named has no end.",
+                "default": []
+              }
+            ]
+          }
+        ],
+        "doc": "For rewind: the others are passed over, as far as they have been handled before; null for none.",
+        "default": null
       },
       {
         "name": "records",

@@ -40,7 +40,7 @@ export { BundleRowSchema, type BundleMember, type BundleRow } from './bundle-row
 export { ClusterConfigSchema, type ClusterConfig } from './cluster-config.js';
 export { CommandOutcomeSchema, type CommandStatus, type CommandOutcome } from './command-outcome.js';
 export { CommandOutcomesSchema, type CommandOutcomes } from './command-outcomes.js';
-export { ControlOrderSchema, type ControlAction, type ControlOrder } from './control-order.js';
+export { ControlOrderSchema, type ControlAction, type ReplayFilter, type ControlOrder } from './control-order.js';
 export { CopyArrivalSchema, type CopyArrival } from './copy-arrival.js';
 export { CronStartedSchema, type CronStarted } from './cron-started.js';
 export { FoldReplySchema, type FoldReply } from './fold-reply.js';

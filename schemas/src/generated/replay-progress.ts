@@ -32,6 +32,8 @@ export interface ReplayProgress {
   readonly partitions: readonly ReplayPartition[];
   /** Records replayed by the instance so far. */
   readonly records: number;
+  /** Records passed over by the filter of the replay. */
+  readonly skipped: number;
   /** When the instance began, milliseconds since the epoch. */
   readonly startedAt: number;
   /** When this was written, milliseconds since the epoch. */
@@ -125,6 +127,12 @@ export const ReplayProgressSchema: RecordSchema<ReplayProgress> = {
         "name": "records",
         "type": "long",
         "doc": "Records replayed by the instance so far."
+      },
+      {
+        "name": "skipped",
+        "type": "long",
+        "doc": "Records passed over by the filter of the replay.",
+        "default": 0
       },
       {
         "name": "startedAt",

@@ -123,6 +123,7 @@ describe('a bundle on a real broker', () => {
       positions: places('earliest'),
       targets: places('latest'),
       resetState: true,
+      filter: null,
       records: null,
       key: null,
       letter: null,

@@ -41,6 +41,7 @@ const blank = {
   targets: [],
   recordsPerSecond: null,
   resetState: true,
+  filter: null,
   records: null,
   key: null,
   letter: null,

@@ -1,4 +1,5 @@
 import type { ConsumedRecord, Kafka, Offset, RecordPosition } from '../kafka/port.js';
+import type { ReplayFilter } from '../store/stored-filter.js';
 import { tailTopic } from '../table/tail.js';
 
 /** Which parked records are meant: those of a key, one by the place that it was read from, or all. */
@@ -21,6 +22,7 @@ export type ControlOrder = { readonly consumer: string; readonly epoch: bigint }
       readonly starts: ReadonlyMap<string, Offset>;
       readonly targets: ReadonlyMap<string, Offset>;
       readonly reset: boolean;
+      readonly filter?: ReplayFilter | undefined;
     }
   /** Goes on at `starts`; `reset` empties the store with it. */
   | { readonly action: 'seek'; readonly starts: ReadonlyMap<string, Offset>; readonly reset: boolean }

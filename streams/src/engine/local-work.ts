@@ -3,6 +3,8 @@ import { partitionKey, splitPartitionKey, type LocalStore, type StoreCheckpoint,
 import { handling, type HandlingOptions, type TaskContext } from './handling.js';
 import { rebuiltMarker, resolutionOf } from './letters.js';
 import { beginsAt, deadLetterTopicOf, parkedTable, type Parked } from './parking.js';
+import type { StoredFilter } from '../store/stored-filter.js';
+import { isPassedOver, storedFilter } from './replay-filter.js';
 import { settleLetters, type Batch, type BatchResult } from './settling.js';
 import type { Group, Rewind, Seek, Settling, TaskWork } from './work.js';
 
@@ -125,7 +127,9 @@ export function localWork(options: LocalWorkOptions): TaskWork {
       return handled.nextTimer;
     },
     async process(group) {
-      const { outputs, begun } = await handled.run(group.records);
+      const { replay } = store.checkpoint;
+      const records = replay?.filter === undefined ? group.records : group.records.filter((record) => !isPassedOver(replay, record));
+      const { outputs, begun } = await handled.run(records);
       try {
         // Before the commit: a crash between the two parks twice and loses nothing; the other order would lose.
         if (outputs.length > 0) {
@@ -133,15 +137,20 @@ export function localWork(options: LocalWorkOptions): TaskWork {
           const rows = handled.table<Parked>(parkedTable);
           for (const [lane, index] of begun) rows.put(lane, { ...rows.get(lane)!, from: places[index]!.offset.toString() });
         }
-        await handled.commit(advance(store.checkpoint, group));
+        await handled.commit(advance(store.checkpoint, group, records));
       } catch (error) {
         handled.discard();
         throw error;
       }
-      options.onCommitted?.(store.checkpoint.positions, group.records);
+      options.onCommitted?.(store.checkpoint.positions, records);
     },
-    rewind: (order) => move(order, replayAt({ ...order, starts: own(order.starts), targets: own(order.targets) })),
-    seek: (order) => move(order, store.checkpoint.replay),
+    rewind(order) {
+      const { positions, replay } = store.checkpoint;
+      const filter = order.filter === undefined || order.reset ? undefined : storedFilter(order.filter, positions, replay);
+      return move(order, replayAt({ ...order, starts: own(order.starts), targets: own(order.targets) }, filter));
+    },
+    // Whoever moves it by hand means every record from there on.
+    seek: (order) => move(order, unfiltered(store.checkpoint.replay)),
     ...(kafka === undefined
       ? {}
       : {
@@ -157,14 +166,20 @@ export function localWork(options: LocalWorkOptions): TaskWork {
   };
 }
 
-const replayAt = (order: Rewind): StoredReplay => ({
+const replayAt = (order: Rewind, filter: StoredFilter | undefined): StoredReplay => ({
   id: order.replayId,
   state: 'running',
   starts: order.starts,
   targets: order.targets,
   startedAt: order.now,
   records: 0,
+  ...(filter === undefined ? {} : { filter }),
 });
+function unfiltered(replay: StoredReplay | undefined): StoredReplay | undefined {
+  if (replay === undefined) return undefined;
+  const { filter: _, ...rest } = replay;
+  return rest;
+}
 
 /** One comparison tells a replayed record from a new one. */
 function isReplay(replay: StoredReplay | undefined, record: ConsumedRecord): boolean {
@@ -173,12 +188,22 @@ function isReplay(replay: StoredReplay | undefined, record: ConsumedRecord): boo
   return target !== undefined && record.offset < target;
 }
 
-function advance(checkpoint: StoreCheckpoint, group: Group): StoreCheckpoint {
+function advance(checkpoint: StoreCheckpoint, group: Group, taken: readonly ConsumedRecord[]): StoreCheckpoint {
   const positions = new Map(checkpoint.positions);
   for (const [key, at] of group.positions) positions.set(key, at);
   const { replay } = checkpoint;
   if (replay?.state !== 'running') return { ...checkpoint, positions };
   const done = [...replay.targets].every(([key, target]) => (positions.get(key) ?? 0n) >= target);
-  const replayed = group.records.filter((record) => isReplay(replay, record)).length;
-  return { ...checkpoint, positions, replay: { ...replay, records: replay.records + replayed, state: done ? 'completed' : 'running' } };
+  const replayed = taken.filter((record) => isReplay(replay, record)).length;
+  const skipped = group.records.length - taken.length;
+  return {
+    ...checkpoint,
+    positions,
+    replay: {
+      ...replay,
+      ...(skipped === 0 ? {} : { skipped: (replay.skipped ?? 0) + skipped }),
+      records: replay.records + replayed,
+      state: done ? 'completed' : 'running',
+    },
+  };
 }

@@ -4,6 +4,7 @@ import { offset, type ConsumedRecord, type Kafka, type Offset, type Producer } f
 import { createMemoryStore } from '../store/memory-store.js';
 import type { LocalStore, Store } from '../store/store.js';
 import { localWork, type LocalWorkOptions } from './local-work.js';
+import type { ReplayFilter } from '../store/stored-filter.js';
 import type { TaskWork } from './work.js';
 
 let kafka: Kafka;
@@ -170,5 +171,69 @@ describe('work whose commit is a transaction of a database', () => {
     await expect(task.process(group(record(1, 'a', 2)))).rejects.toMatchObject({ code: 'TRANSACTION_INDETERMINATE' });
     expect(db.log.at(-1)).toBe('rollback');
     expect([db.rows.get('all'), db.store.checkpoint.positions]).toEqual([1, new Map([['in-0', 1n]])]);
+  });
+});
+
+describe('a rewind that passes records over', () => {
+  const typed = (at: number, key: string, type: string): ConsumedRecord => ({
+    ...record(at, key, 1),
+    headers: { ce_type: Buffer.from(type) },
+  });
+  const log = [typed(0, 'a', 'Added'), typed(1, 'b', 'Added'), typed(2, 'a', 'Taken'), typed(3, 'b', 'Taken'), typed(4, 'a', 'Added')];
+  const all: ReplayFilter = { types: [], skipTypes: false, keys: [], skipKeys: false, ends: {} };
+  let store: Store;
+  let handled: number[];
+  const counting = () => work(store, { handle: (one) => void handled.push(Number(one.offset)) });
+  const order = (epoch: bigint, filter: Partial<ReplayFilter>) => ({
+    ...{ replayId: `r${epoch}`, epoch, reset: false, now: 0, filter: { ...all, ...filter } },
+    starts: new Map([['in-0', offset(0)]]),
+    targets: new Map([['in-0', offset(5)]]),
+  });
+  beforeEach(() => {
+    store = createMemoryStore();
+    handled = [];
+  });
+
+  it.each<[string, Partial<ReplayFilter>, number[]]>([
+    ['types', { types: ['Taken'] }, [2, 3]],
+    ['all but types', { types: ['Taken'], skipTypes: true }, [0, 1, 4]],
+    ['keys', { keys: ['b'] }, [1, 3]],
+    ['all but keys', { keys: ['b'], skipKeys: true }, [0, 2, 4]],
+    ['what lies before an end', { ends: { 'in-0': '2' } }, [0, 1]],
+    ['types of keys up to an end', { types: ['Added'], keys: ['a'], ends: { 'in-0': '4' } }, [0]],
+  ])('handles %s again, and counts the others, whoever goes on with it', async (_, filter, expected) => {
+    await counting().process(group(...log));
+    handled = [];
+    await counting().rewind!(order(1n, filter));
+    await counting().process(group(...log.slice(0, 3)));
+    await counting().process(group(...log.slice(3)));
+    expect(handled).toEqual(expected);
+    expect(store.checkpoint.replay).toMatchObject({ state: 'completed', records: expected.length, skipped: 5 - expected.length });
+    await counting().process(group(typed(5, 'c', 'Other')));
+    expect(handled).toEqual([...expected, 5]);
+  });
+
+  it('passes over nothing that had not been handled, also when it was cancelled and begun anew', async () => {
+    await counting().process(group(...log.slice(0, 4)));
+    handled = [];
+    await counting().rewind!(order(1n, { types: ['Taken'] }));
+    await counting().process(group(log[0]!));
+    await counting().cancelReplay!('r1');
+    await counting().process(group(log[1]!, log[2]!));
+    expect(handled).toEqual([]);
+    await counting().rewind!(order(2n, { keys: ['b'] }));
+    await counting().process(group(...log));
+    expect(handled).toEqual([1, 3, 4]);
+  });
+
+  it('passes over nothing where the store is empty, was emptied or is moved by hand', async () => {
+    await counting().rewind!(order(1n, { types: ['Taken'] }));
+    await counting().process(group(...log));
+    await counting().rewind!({ ...order(2n, { types: ['Taken'] }), reset: true });
+    await counting().process(group(...log));
+    await counting().rewind!(order(3n, { types: ['Taken'] }));
+    await counting().seek!({ epoch: 4n, starts: new Map([['in-0', offset(0)]]), reset: true });
+    await counting().process(group(...log));
+    expect(handled).toEqual([0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
   });
 });

@@ -1,5 +1,6 @@
 import type { StoredReplay } from '../store/store.js';
 import type { LetterChoice } from './control.js';
+import type { ReplayFilter } from '../store/stored-filter.js';
 import type { Lanes } from './lanes.js';
 import type { Assignment, ConsumedRecord, Membership, Offset, TopicPartition } from '../kafka/port.js';
 
@@ -19,6 +20,8 @@ export interface Rewind {
   readonly targets: ReadonlyMap<string, Offset>;
   /** Empties the read model with it. */
   readonly reset: boolean;
+  /** Not with `reset`, which it would leave without rows. @default all are handled again */
+  readonly filter?: ReplayFilter | undefined;
   readonly now: number;
 }
 

@@ -370,6 +370,7 @@ function joined(instance: string, consumer: string, replays: readonly ReplayStat
       })),
     ),
     records: parts.reduce((sum, replay) => sum + replay.records, 0),
+    skipped: parts.reduce((sum, replay) => sum + (replay.skipped ?? 0), 0),
     startedAt: latest.startedAt,
     updatedAt: now,
     error: null,

@@ -1,5 +1,6 @@
 import { ControlOrderSchema, type Codec, type ControlOrder as StoredOrder, type TopicOffset } from '@spool/schemas';
 import type { ControlOrder, LetterChoice } from '../engine/control.js';
+import type { ReplayFilter } from '../store/stored-filter.js';
 import { offset, type ConsumedRecord, type Offset } from '../kafka/port.js';
 import { partitionKey } from '../store/store.js';
 
@@ -20,7 +21,8 @@ function toOrder(order: StoredOrder, epoch: Offset): ControlOrder | undefined {
   if (action === 'rate') return { ...base, action, recordsPerSecond: order.recordsPerSecond ?? undefined };
   if (action === 'cancel' && replayId !== null) return { ...base, action, replayId };
   if (action === 'rewind' && replayId !== null) {
-    return { ...base, action, replayId, starts: offsets(order.positions), targets: offsets(order.targets), reset: order.resetState };
+    const { positions, targets, resetState: reset } = order;
+    return { ...base, action, replayId, starts: offsets(positions), targets: offsets(targets), reset, filter: filterOf(order) };
   }
   if (action === 'seek' || action === 'reset') {
     return { ...base, action: 'seek', starts: offsets(order.positions), reset: action === 'reset' };
@@ -28,6 +30,11 @@ function toOrder(order: StoredOrder, epoch: Offset): ControlOrder | undefined {
   if (action === 'retry') return { ...base, action, letters: letters(order), value: order.value ?? undefined };
   if (action === 'discard') return { ...base, action, letters: letters(order) };
   return undefined;
+}
+
+function filterOf({ filter }: StoredOrder): ReplayFilter | undefined {
+  if (filter === null) return undefined;
+  return { ...filter, ends: Object.fromEntries(filter.ends.map((at) => [partitionKey(at), String(at.offset)])) };
 }
 
 function letters({ key, letter }: StoredOrder): LetterChoice {

@@ -1,3 +1,4 @@
+import type { StoredFilter } from './stored-filter.js';
 import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SpoolError } from '@spool/schemas';
@@ -31,6 +32,8 @@ interface StoredCheckpoint {
     targets: Record<string, string>;
     startedAt: number;
     records: number;
+    filter?: StoredFilter;
+    skipped?: number;
   };
 }
 

@@ -1,3 +1,4 @@
+import type { StoredFilter } from './stored-filter.js';
 import type { Offset } from '../kafka/port.js';
 
 /** What a store keeps beside its tables, in the same commit: how far it reflects each partition. */
@@ -17,6 +18,10 @@ export interface StoredReplay {
   readonly targets: ReadonlyMap<string, Offset>;
   readonly startedAt: number;
   readonly records: number;
+  /** Plain JSON. @default everything is handled again */
+  readonly filter?: StoredFilter;
+  /** Records passed over by the filter. @default 0 */
+  readonly skipped?: number;
 }
 
 export interface RangeOptions {

@@ -127,6 +127,8 @@ describe('an LMDB store', () => {
       starts: new Map([['t-0', offset(1)]]),
       targets: new Map([['t-0', offset(9)]]),
       startedAt: 5,
+      skipped: 2,
+      filter: { types: ['Added'], skipTypes: true, keys: [], skipKeys: false, ends: { 'in-0': '7' }, handled: { 'in-0': '9' } },
       records: 3,
     };
     await using first = openLmdbStore({ path });
