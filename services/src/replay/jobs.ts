@@ -99,6 +99,7 @@ export function viewOf(job: ReplayJob, consumer: string, progress: readonly Repl
     partitions: partitions.map((at) => ({ ...at, start: String(at.start), current: String(at.current), target: String(at.target) })),
     progress: whole === 0 ? 1 : done / whole,
     records,
+    skipped: progress.reduce((sum, row) => sum + row.skipped, 0),
     recordsPerSecond: seconds === 0 ? 0 : Math.round(records / seconds),
     secondsLeft: job.state === 'running' ? (perSecond === 0 ? null : Math.round((whole - done) / perSecond)) : 0,
     instances: progress.map(({ instance, state, records: of, error }) => ({ instance, state, records: of, error })),

@@ -1,7 +1,22 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { ReplayJobSchema, SpoolError, toSpoolError, type ReplayJob, type ReplayReport, type TopicOffset } from '@spool/schemas';
+import {
+  ReplayJobSchema,
+  SpoolError,
+  toSpoolError,
+  type ControlOrder,
+  type ReplayJob,
+  type ReplayReport,
+  type TopicOffset,
+} from '@spool/schemas';
 import { openAliases, type Aliases, type RegisteredComponent, type Registry } from '@spool/sdk';
-import { logEnds, splitPartitionKey, type Instance, type ProducerRecord, type TransactionalProducer } from '@spool/streams';
+import {
+  logEnds,
+  splitPartitionKey,
+  type Instance,
+  type ProducerRecord,
+  type ReplayFilter,
+  type TransactionalProducer,
+} from '@spool/streams';
 import { orderRecords, type Actor } from '../consumers/index.js';
 import { openJobs, speedOf, unknownReplay, viewOf, type Jobs } from './jobs.js';
 import { aliasAfter, aliasRecords, builder } from './aliases.js';
@@ -112,8 +127,10 @@ export async function openReplayService({ instance, registry, ...places }: Repla
       return all(there.map((arrival) => arrival.instance)) ? to : undefined;
     }
     const rows = jobs.progress(job.id);
-    const open = rows.some(({ state, instance: of }) => (state === 'running' || state === 'paused') && registered.includes(of));
-    if (open || !all(rows.map((row) => row.instance))) return undefined;
+    const open = rows.filter(({ state }) => state === 'running' || state === 'paused').map((row) => row.instance);
+    // Of those that have left, what is done counts; where all have left in the middle, the replay waits for them.
+    const done = rows.map((row) => row.instance).filter((each) => !open.includes(each));
+    if (registered.some((each) => open.includes(each)) || !all(done)) return undefined;
     return rows.some((row) => row.state === 'cancelled') ? 'cancelled' : to;
   };
   /** With what the end of a step does to the alias. */
@@ -136,7 +153,7 @@ export async function openReplayService({ instance, registry, ...places }: Repla
     component: RegisteredComponent,
     job: ReplayJob,
     { rate, reason }: ReplayRequest,
-    resetState: boolean,
+    { resetState, filter }: { readonly resetState: boolean; readonly filter: ReplayFilter | undefined },
   ): ProducerRecord[] => {
     const base = { consumer: consumerOf(job), actor: job.actor, reason, replayId: job.id };
     const limit = orderRecord({ ...base, action: 'rate', recordsPerSecond: rate ?? null });
@@ -148,7 +165,10 @@ export async function openReplayService({ instance, registry, ...places }: Repla
     }
     const places = (which: 'start' | 'target'): TopicOffset[] =>
       job.partitions.map(({ topic, partition, [which]: offset }) => ({ topic, partition, offset }));
-    return [limit, orderRecord({ ...base, action: 'rewind', positions: places('start'), targets: places('target'), resetState })];
+    return [
+      limit,
+      orderRecord({ ...base, action: 'rewind', positions: places('start'), targets: places('target'), resetState, filter: stored(filter) }),
+    ];
   };
 
   let closing: Promise<void> | undefined;
@@ -185,8 +205,9 @@ export async function openReplayService({ instance, registry, ...places }: Repla
         if (before !== undefined) return view(before);
       }
       const component = targetOf(registry, request);
-      const plan = await planOf(instance, places, component, request);
-      const resetState = request.resetState ?? request.from === 'earliest';
+      refuseLoss(request);
+      const { partitions: plan, filter } = await planOf(instance, places, component, request);
+      const resetState = request.resetState ?? (request.from === 'earliest' && filter === undefined);
       const at = now();
       const job: ReplayJob = {
         id: key === undefined ? randomUUID() : idOf(actor, key),
@@ -205,7 +226,7 @@ export async function openReplayService({ instance, registry, ...places }: Repla
       if (request.dryRun) {
         const speeds = jobs.list().flatMap((each) => (each.target === job.target ? (speedOf(each, jobs.progress(each.id)) ?? []) : []));
         const offsetsPerSecond = speeds.length === 0 ? undefined : Math.max(...speeds);
-        return { ...view(job), preview: await previewOf({ kafka, plan, offsetsPerSecond, rate: request.rate, now }) };
+        return { ...view(job), preview: await previewOf({ kafka, plan, filter, offsetsPerSecond, rate: request.rate, now }) };
       }
       return write(() => {
         const before = knownAs(job.id, request);
@@ -221,7 +242,7 @@ export async function openReplayService({ instance, registry, ...places }: Repla
         return Promise.resolve({
           records: [
             jobRecord(job),
-            ...begin(component, job, request, resetState),
+            ...begin(component, job, request, { resetState, filter }),
             auditRecord(actor, 'replay', component.name, job.reason),
           ],
           result: view(job),
@@ -256,6 +277,22 @@ export async function openReplayService({ instance, registry, ...places }: Repla
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+const stored = (filter: ReplayFilter | undefined): ControlOrder['filter'] => {
+  if (filter === undefined) return null;
+  const ends = Object.entries(filter.ends).map(([key, at]) => ({ ...splitPartitionKey(key), offset: Number(at) }));
+  return { ...filter, types: [...filter.types], keys: [...filter.keys], ends };
+};
+
+/** What is passed over has to be there already. @throws SpoolError INVALID_REQUEST */
+function refuseLoss(request: ReplayRequest): void {
+  const given = (['to', 'eventTypes', 'keys'] as const).find((name) => request[name] !== undefined);
+  if (given === undefined || (request.mode === 'rewind' && request.resetState !== true)) return;
+  const [pointer, what] =
+    request.mode === 'rewind' ? ['/resetState', 'a read model that is emptied'] : ['/mode', 'a copy, which begins empty,'];
+  const message = `${what} would lack the rows of the events that \`${given}\` passes over: rewind without resetState, or leave \`${given}\` out`;
+  throw new SpoolError('INVALID_REQUEST', message, { violations: [{ pointer, message }] });
 }
 
 /** Keys of one caller are not those of another. */

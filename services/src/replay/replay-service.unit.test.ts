@@ -49,6 +49,7 @@ let dataDir: string;
 let platform: Instance;
 let registry: Registry;
 let counting: RunningBundle;
+let shared: Pick<Instance, 'kafka' | 'codec' | 'topics' | 'log' | 'now'> & { readonly dataDir: string };
 let eventStore: EventStore;
 let replays: ReplayService;
 
@@ -56,14 +57,11 @@ beforeEach(async () => {
   kafka = createMemoryCluster().connect();
   codec = createCodec({ registry: createMemoryRegistry() });
   dataDir = mkdtempSync(join(tmpdir(), 'spool-replay-'));
-  const shared = { kafka, codec, topics, dataDir, log: () => undefined, now: Date.now };
+  shared = { kafka, codec, topics, dataDir, log: () => undefined, now: Date.now };
   platform = await openInstance({ ...shared, bundle: 'spool', version: '1.0.0', instance: 'platform-0' });
   await platform.run(registryProcessor(platform));
   registry = await openRegistry({ kafka, codec, topics, onError: fail });
-  counting = await startBundle(bundle({ id: 'counting', version: '1.0.0', components: [Counter, Totals, Sums] }), {
-    ...shared,
-    instance: 'counting-0',
-  });
+  counting = await start();
   await until(() => registry.component('Totals') !== undefined);
   eventStore = openEventStore({ instance: platform, registry, gateway: { request: () => Promise.reject(new Error('nothing is asked')) } });
   replays = await open();
@@ -77,6 +75,9 @@ afterEach(async () => {
   await kafka.close();
   rmSync(dataDir, { recursive: true, force: true });
 });
+
+const start = (): Promise<RunningBundle> =>
+  startBundle(bundle({ id: 'counting', version: '1.0.0', components: [Counter, Totals, Sums] }), { ...shared, instance: 'counting-0' });
 
 /** Stands for the search in ClickHouse: it knows the events of one counter. */
 const events = {
@@ -170,6 +171,55 @@ describe('the replay service', () => {
     const again = await replays.start(request(), actor);
     await until(() => replays.get(again.id).state === 'completed');
     expect(await sum()).toBe(30);
+  });
+
+  it('handles again what it is asked for alone, also when the worker is started anew in the middle', async () => {
+    await add(30);
+    const before = await replays.start(request({ keys: { include: ['c1'] }, dryRun: true }), actor);
+    expect(before.preview).toMatchObject({ exact: true, records: 10, types: [{ type: 'Added', records: 10 }], read: 30 });
+    const { id } = await replays.start(request({ keys: { include: ['c1'] }, rate: 2 }), actor);
+    await until(() => replays.get(id).records > 0 || replays.get(id).skipped > 0);
+    await counting.close();
+    counting = await start();
+    await replays.order(id, { action: 'throttle', recordsPerSecond: null }, actor);
+    await until(() => replays.get(id).state === 'completed');
+    expect(replays.get(id)).toMatchObject({ records: 10, skipped: 20 });
+    expect(await sum()).toBe(40);
+    await add(3);
+    expect(await sum()).toBe(43);
+    const skipping = await replays.start(request({ eventTypes: { skip: ['Added'] } }), actor);
+    await until(() => replays.get(skipping.id).state === 'completed');
+    expect([replays.get(skipping.id).skipped, await sum()]).toEqual([33, 43]);
+  });
+
+  it('handles again what lies between two places, and then goes on where it was', async () => {
+    await add(9);
+    await sleep(5);
+    const mid = new Date().toISOString();
+    await sleep(5);
+    await add(9);
+    const version = (n: number) => ({ aggregate: { type: 'Counter', id: 'c1' }, version: n });
+    const { id } = await replays.start(request({ to: { timestamp: mid } }), actor);
+    await until(() => replays.get(id).state === 'completed');
+    expect(replays.get(id)).toMatchObject({ records: 9, skipped: 9 });
+    expect(await sum()).toBe(27);
+    const within = request({ from: version(2), to: version(5), keys: { include: ['c1'] } });
+    const { id: second } = await replays.start(within, actor);
+    await until(() => replays.get(second).state === 'completed');
+    expect([replays.get(second).records, await sum()]).toEqual([3, 30]);
+    await add(1);
+    expect(await sum()).toBe(31);
+    const nothing = request({ from: { timestamp: mid }, to: { offsets: { 0: '0', 1: '0' } } });
+    await expect(replays.start(nothing, actor)).rejects.toMatchObject({ code: 'INVALID_REQUEST', violations: [{ pointer: '/to' }] });
+    await expect(replays.start(request({ to: version(99) }), actor)).rejects.toMatchObject({ violations: [{ pointer: '/to' }] });
+  });
+
+  it('refuses to pass over what the read model would then lack', async () => {
+    await add(3);
+    const keys = { skip: ['c1'] };
+    const refusal = (pointer: string) => ({ code: 'INVALID_REQUEST', violations: [{ pointer }] });
+    await expect(replays.start(request({ keys, resetState: true }), actor)).rejects.toMatchObject(refusal('/resetState'));
+    await expect(replays.start(request({ keys, mode: 'shadow' }), actor)).rejects.toMatchObject(refusal('/mode'));
   });
 
   it('goes on when the service is started anew in the middle', async () => {

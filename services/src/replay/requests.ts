@@ -2,6 +2,18 @@ import { z } from 'zod';
 
 const offsetText = z.string().regex(/^\d{1,19}$/, 'Expected an offset, as text');
 
+const places = [
+  z.strictObject({ timestamp: z.iso.datetime({ offset: true }) }),
+  z.strictObject({ offsets: z.record(z.string().regex(/^\d{1,9}$/, 'Expected a partition'), offsetText) }),
+  z.strictObject({
+    aggregate: z.strictObject({ type: z.string().min(1).max(100), id: z.string().min(1).max(500) }),
+    version: z.int().positive(),
+  }),
+  z.strictObject({ eventId: z.string().min(1).max(500) }),
+] as const;
+const names = z.array(z.string().min(1).max(500)).min(1).max(1000);
+const choice = z.union([z.strictObject({ include: names }), z.strictObject({ skip: names })]);
+
 /** The body of `POST /api/v1/replays`. */
 export const replayRequest = z
   .strictObject({
@@ -13,25 +25,24 @@ export const replayRequest = z
           'one serves, to be promoted. scratch: a copy is built on one instance, compared row by row, and thrown away',
       ),
     from: z
-      .union([
-        z.literal('earliest'),
-        z.strictObject({ timestamp: z.iso.datetime({ offset: true }) }),
-        z.strictObject({ offsets: z.record(z.string().regex(/^\d{1,9}$/, 'Expected a partition'), offsetText) }),
-        z.strictObject({
-          aggregate: z.strictObject({ type: z.string().min(1).max(100), id: z.string().min(1).max(500) }),
-          version: z.int().positive(),
-        }),
-        z.strictObject({ eventId: z.string().min(1).max(500) }),
-      ])
+      .union([z.literal('earliest'), ...places])
       .default('earliest')
       .describe(
         'Where to begin: the start of the log, the first records at or after a time, an offset for each partition, or an event, by the version of ' +
           'its aggregate or by its id: other partitions then begin with the first record of its time',
       ),
+    to: z
+      .union(places)
+      .optional()
+      .describe(
+        'rewind: the first records, in the forms of `from`, that are not handled again. By default all are, up to where the log ends at the start',
+      ),
+    eventTypes: choice.optional().describe('rewind: the types of the events that are handled again, or those that are not'),
+    keys: choice.optional().describe('rewind: the keys (ids of aggregates) whose events are handled again, or those whose are not'),
     resetState: z
       .boolean()
       .optional()
-      .describe('rewind: empty the read model first; by default only when the replay begins at the start of the log'),
+      .describe('rewind: empty the read model first; by default only when all is replayed from the start of the log'),
     rate: z.number().positive().max(10_000_000).optional().describe('The most records per second, over all partitions'),
     dryRun: z.boolean().default(false).describe('Say what would be replayed, and do nothing'),
     reason: z.string().min(1).max(500).describe('Why; kept with the replay and in the audit log'),
@@ -83,6 +94,7 @@ export const replayView = z.object({
   /** Offsets, markers between them included. */
   progress: z.number().describe('From 0 to 1, by offsets'),
   records: z.int().describe('Records replayed so far, over all instances'),
+  skipped: z.int().describe('Records passed over by `to`, `eventTypes` and `keys`'),
   recordsPerSecond: z.number().describe('Since the start of the replay'),
   secondsLeft: z.number().nullable().describe('At the rate so far; null when it cannot be said'),
   instances: z.array(z.object({ instance: z.string(), state: z.string(), records: z.int(), error: z.string().nullable() })),
