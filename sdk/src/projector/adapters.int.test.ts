@@ -132,7 +132,7 @@ async function order(wish: Partial<ControlOrder> & Pick<ControlOrder, 'action'>)
     targets: [],
     recordsPerSecond: null,
     resetState: true,
-  filter: null,
+    filter: null,
     records: null,
     key: null,
     letter: null,
