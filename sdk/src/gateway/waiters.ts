@@ -60,6 +60,7 @@ export function createWaiters(now: () => number): Waiters {
         else if (waiter.due < next) next = waiter.due;
       }
     }
+    late.sort((a, b) => a.due - b.due);
     for (const waiter of late) drop(waiter, new SpoolError('INDETERMINATE', `no reply to ${waiter.messageId} before its deadline`));
     if (next < timerAt) sweepAt(next, sweepMs);
   };
