@@ -32,6 +32,8 @@ export interface ReplayProgress {
   readonly partitions: readonly ReplayPartition[];
   /** Records replayed by the instance so far. */
   readonly records: number;
+  /** The instances share the partitions, each has some; otherwise each reads all. */
+  readonly shared: boolean;
   /** Records passed over by the filter of the replay. */
   readonly skipped: number;
   /** When the instance began, milliseconds since the epoch. */
@@ -127,6 +129,12 @@ export const ReplayProgressSchema: RecordSchema<ReplayProgress> = {
         "name": "records",
         "type": "long",
         "doc": "Records replayed by the instance so far."
+      },
+      {
+        "name": "shared",
+        "type": "boolean",
+        "doc": "The instances share the partitions, each has some; otherwise each reads all.",
+        "default": false
       },
       {
         "name": "skipped",

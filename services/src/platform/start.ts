@@ -128,7 +128,9 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   const telemetry = keep(
     await startTelemetry({ instance, registry, onInsert: metrics.inserted, clickhouse: { ...config.clickhouse, database: 'spool' } }),
   );
-  const replays = keep(await openReplayService({ instance, registry, eventStore, events: telemetry.events }));
+  const replays = keep(
+    await openReplayService({ instance, registry, eventStore, events: telemetry.events, own: () => telemetry.targets() }),
+  );
 
   // 4. The way in.
   const http = keep(

@@ -72,11 +72,22 @@ export async function openJobs(kafka: Kafka, codec: Codec, topic: string, onErro
   };
 }
 
-/** A job is at most as far as the slowest of the instances that take part. */
+type At = ReplayJob['partitions'][number];
+/** Where a partition is in each instance that has said so. */
+const placesOf = ({ topic, partition }: At, progress: readonly ReplayProgress[]): readonly number[] =>
+  progress.flatMap((row) => row.partitions.filter((at) => at.topic === topic && at.partition === partition).map((at) => at.current));
+
+/** Where the instances share the partitions: which of them have not come to their targets, whoever had them. */
+export const unreached = (job: ReplayJob, progress: readonly ReplayProgress[]): readonly At[] =>
+  job.partitions.filter((at) => Math.max(at.start, ...placesOf(at, progress)) < at.target);
+
+/** A job is at most as far as the slowest of the instances that take part; a partition that they share, as far as the last that had it. */
 export function viewOf(job: ReplayJob, consumer: string, progress: readonly ReplayProgress[]): ReplayView {
-  const partitions = job.partitions.map(({ topic, partition, start, target }) => {
-    const places = progress.flatMap((row) => row.partitions.filter((at) => at.topic === topic && at.partition === partition));
-    const current = places.length === 0 ? start : Math.min(...places.map((at) => at.current));
+  const shared = progress.some((row) => row.shared);
+  const partitions = job.partitions.map((at) => {
+    const { topic, partition, start, target } = at;
+    const places = placesOf(at, progress);
+    const current = places.length === 0 ? start : shared ? Math.max(...places) : Math.min(...places);
     return { topic, partition, start, current: job.state === 'completed' || job.state === 'ready' ? target : current, target };
   });
   const whole = partitions.reduce((sum, { start, target }) => sum + target - start, 0);

@@ -8,7 +8,7 @@ import {
   type ReplayReport,
   type TopicOffset,
 } from '@spool/schemas';
-import { openAliases, type Aliases, type RegisteredComponent, type Registry } from '@spool/sdk';
+import { openAliases, type Aliases, type Registry } from '@spool/sdk';
 import {
   logEnds,
   splitPartitionKey,
@@ -18,12 +18,12 @@ import {
   type TransactionalProducer,
 } from '@spool/streams';
 import { orderRecords, type Actor } from '../consumers/index.js';
-import { openJobs, speedOf, unknownReplay, viewOf, type Jobs } from './jobs.js';
+import { openJobs, speedOf, unknownReplay, unreached, viewOf, type Jobs } from './jobs.js';
 import { aliasAfter, aliasRecords, builder } from './aliases.js';
 import { previewOf } from './preview.js';
 import { differenceLines, reportOf } from './reports.js';
 import type { ReplayRequest, ReplayView, ReportView } from './requests.js';
-import { planOf, type EventPlaces } from './starts.js';
+import { planOf, type EventPlaces, type Target } from './starts.js';
 import { after, isOpen, next, type Action, type State } from './transitions.js';
 
 export type ReplayOrder =
@@ -52,12 +52,14 @@ export interface ReplayService extends AsyncDisposable {
 export interface ReplayServiceOptions extends EventPlaces {
   readonly instance: Instance;
   readonly registry: Registry;
+  /** Consumers of the platform itself that can be rewound. @default none */
+  readonly own?: () => readonly Target[];
 }
 
 /** Writes as one fenced producer, so that of two services that would start a replay of one target at once only one does. */
 const transactionalId = 'spool.replay';
 
-export async function openReplayService({ instance, registry, ...places }: ReplayServiceOptions): Promise<ReplayService> {
+export async function openReplayService({ instance, registry, own = () => [], ...places }: ReplayServiceOptions): Promise<ReplayService> {
   const { kafka, codec, topics, now, log } = instance;
   const jobEncoder = await codec.encoder(topics.replayJobs.name, ReplayJobSchema);
   const { order: orderRecord, audit: auditRecord } = await orderRecords(instance);
@@ -127,6 +129,12 @@ export async function openReplayService({ instance, registry, ...places }: Repla
       return all(there.map((arrival) => arrival.instance)) ? to : undefined;
     }
     const rows = jobs.progress(job.id);
+    if (rows.some((row) => row.shared)) {
+      if (unreached(job, rows).length === 0) return to;
+      return rows.some((row) => row.state === 'cancelled') && !rows.some((row) => row.state === 'running' || row.state === 'paused')
+        ? 'cancelled'
+        : undefined;
+    }
     const open = rows.filter(({ state }) => state === 'running' || state === 'paused').map((row) => row.instance);
     // Of those that have left, what is done counts; where all have left in the middle, the replay waits for them.
     const done = rows.map((row) => row.instance).filter((each) => !open.includes(each));
@@ -150,7 +158,7 @@ export async function openReplayService({ instance, registry, ...places }: Repla
 
   /** What sets a replay going: an order to the consumer, or a copy beside it. */
   const begin = (
-    component: RegisteredComponent,
+    target: Target,
     job: ReplayJob,
     { rate, reason }: ReplayRequest,
     { resetState, filter }: { readonly resetState: boolean; readonly filter: ReplayFilter | undefined },
@@ -159,8 +167,7 @@ export async function openReplayService({ instance, registry, ...places }: Repla
     const limit = orderRecord({ ...base, action: 'rate', recordsPerSecond: rate ?? null });
     if (job.mode !== 'rewind') {
       const [only] = registeredOf(job).toSorted();
-      if (only === undefined)
-        throw new SpoolError('UNAVAILABLE', `no instance of ${component.bundle} is registered`, { retryAfterMs: 2000 });
+      if (only === undefined) throw new SpoolError('UNAVAILABLE', `no instance of ${target.bundle} is registered`, { retryAfterMs: 2000 });
       return [limit, alias.build(job, job.mode === 'scratch' ? only : null)];
     }
     const places = (which: 'start' | 'target'): TopicOffset[] =>
@@ -204,15 +211,15 @@ export async function openReplayService({ instance, registry, ...places }: Repla
         const before = knownAs(idOf(actor, key), request);
         if (before !== undefined) return view(before);
       }
-      const component = targetOf(registry, request);
+      const target = targetOf(registry, own(), request);
       refuseLoss(request);
-      const { partitions: plan, filter } = await planOf(instance, places, component, request);
-      const resetState = request.resetState ?? (request.from === 'earliest' && filter === undefined);
+      const { partitions: plan, filter } = await planOf(instance, places, target, request);
+      const resetState = request.resetState ?? (request.from === 'earliest' && filter === undefined && target.restores === undefined);
       const at = now();
       const job: ReplayJob = {
         id: key === undefined ? randomUUID() : idOf(actor, key),
-        target: component.name,
-        consumer: component.readModel ?? component.consumer!,
+        target: target.name,
+        consumer: target.readModel ?? target.consumer!,
         mode: request.mode,
         state: request.dryRun ? 'planned' : 'running',
         request: JSON.stringify(request),
@@ -232,18 +239,18 @@ export async function openReplayService({ instance, registry, ...places }: Repla
         const before = knownAs(job.id, request);
         // After a commit whose outcome was unknown this is the job itself.
         if (before !== undefined) return Promise.resolve({ records: [], result: view(before) });
-        const running = jobs.list().find((other) => other.target === component.name && isOpen(other));
+        const running = jobs.list().find((other) => other.target === target.name && isOpen(other));
         const kept = aliases.get(job.consumer)?.standby == null ? undefined : aliases.get(job.consumer)!.replayId;
         const other = running?.id ?? kept;
         if (other !== undefined) {
           const why = running === undefined ? 'keeps a second copy: drop it first' : `is ${running.state}`;
-          throw new SpoolError('REPLAY_RUNNING', `replay ${other} of ${component.name} ${why}`, { facts: { replay: other } });
+          throw new SpoolError('REPLAY_RUNNING', `replay ${other} of ${target.name} ${why}`, { facts: { replay: other } });
         }
         return Promise.resolve({
           records: [
             jobRecord(job),
-            ...begin(component, job, request, { resetState, filter }),
-            auditRecord(actor, 'replay', component.name, job.reason),
+            ...begin(target, job, request, { resetState, filter }),
+            auditRecord(actor, 'replay', target.name, job.reason),
           ],
           result: view(job),
         });
@@ -303,24 +310,24 @@ function idOf({ name }: Actor, key: string): string {
   return `${hash.slice(0, 8)}-${hash.slice(8, 12)}-${hash.slice(12, 16)}-${hash.slice(16, 20)}-${hash.slice(20, 32)}`;
 }
 
-function targetOf(registry: Registry, { target, mode }: ReplayRequest): RegisteredComponent {
-  const component =
-    registry.component(target) ?? registry.components().find((each) => each.consumer === target || each.readModel === target);
-  if (component?.consumer === undefined) throw new SpoolError('UNKNOWN_CONSUMER', `there is no component or consumer ${target}`);
-  if (!component.replayable) {
-    throw new SpoolError('INVALID_REQUEST', `${component.name} is a ${component.kind}: only projectors are rewound`, {
-      violations: [{ pointer: '/target', message: 'Expected a projector' }],
-    });
+function targetOf(registry: Registry, own: readonly Target[], { target, mode, ...request }: ReplayRequest): Target {
+  const found: Target | undefined =
+    registry.component(target) ??
+    registry.components().find((each) => each.consumer === target || each.readModel === target) ??
+    own.find(({ consumer }) => consumer === target);
+  if (found?.consumer === undefined) throw new SpoolError('UNKNOWN_CONSUMER', `there is no component or consumer ${target}`);
+  if (!found.replayable) throw refused('/target', 'Expected a projector', `${found.name} is a ${found.kind}: only projectors are rewound`);
+  if (mode !== 'rewind' && found.copyable !== true) {
+    const what = 'Expected rewind: only a read model on the disk of each instance, in one context, is copied';
+    throw refused('/mode', what, `${found.name} cannot have a second copy: rewind it`);
   }
-  if (mode !== 'rewind' && component.copyable !== true) {
-    throw new SpoolError('INVALID_REQUEST', `${component.name} cannot have a second copy: rewind it`, {
-      violations: [
-        { pointer: '/mode', message: 'Expected rewind: only a read model on the disk of each instance, in one context, is copied' },
-      ],
-    });
-  }
-  return component;
+  const more = (['resetState', 'to', 'eventTypes', 'keys'] as const).find((name) => (request[name] ?? false) !== false);
+  if (found.restores !== undefined && more !== undefined) throw refused(`/${more}`, 'Expected none', `${found.name} ${found.restores}`);
+  return found;
 }
+
+const refused = (pointer: string, message: string, why: string): SpoolError =>
+  new SpoolError('INVALID_REQUEST', why, { violations: [{ pointer, message }] });
 
 /** Where the log ends now in each partition of a replay. */
 async function endsOf({ kafka }: Instance, { partitions }: ReplayJob): Promise<TopicOffset[]> {

@@ -35,6 +35,13 @@ const Totals = projector('Totals', {
   tables: { totals: table<{ readonly sum: number }>() },
   on: { Added: ({ n }, { totals }) => totals.put('all', { sum: (totals.get('all')?.sum ?? 0) + n }) },
 });
+/** Each instance has some of its rows. */
+const Each = projector('Each', {
+  of: Counter,
+  placement: 'partitioned',
+  tables: { each: table<{ readonly sum: number }>() },
+  on: { Added: ({ n }, { each }, { aggregateId }) => each.put(aggregateId, { sum: (each.get(aggregateId)?.sum ?? 0) + n }) },
+});
 const Sums = projection('Sums', {
   reads: Totals,
   queries: { Total: { request: record('count.Total', {}), view: record('count.TotalView', { sum: 'long' }) } },
@@ -76,8 +83,8 @@ afterEach(async () => {
   rmSync(dataDir, { recursive: true, force: true });
 });
 
-const start = (): Promise<RunningBundle> =>
-  startBundle(bundle({ id: 'counting', version: '1.0.0', components: [Counter, Totals, Sums] }), { ...shared, instance: 'counting-0' });
+const start = (instance = 'counting-0'): Promise<RunningBundle> =>
+  startBundle(bundle({ id: 'counting', version: '1.0.0', components: [Counter, Totals, Each, Sums] }), { ...shared, instance });
 
 /** Stands for the search in ClickHouse: it knows the events of one counter. */
 const events = {
@@ -109,6 +116,18 @@ describe('the replay service', () => {
     expect(replays.get(id)).toMatchObject({ target: 'Totals', progress: 1, records: 20, actor: 'ada', error: null });
     const [audit] = await kafka.admin.offsets(topics.audit.name);
     expect(audit!.latest).toBeGreaterThan(0n);
+  });
+
+  it('rebuilds a read model of which the instances share the partitions, though one has none, and another leaves in the middle', async () => {
+    await add(20);
+    const [second, third] = [await start('counting-1'), await start('counting-2')];
+    for (const leaving of [undefined, second]) {
+      const { id } = await replays.start(request({ target: 'Each' }), actor);
+      await leaving?.close();
+      await until(() => replays.get(id).state === 'completed');
+      expect(replays.get(id)).toMatchObject({ progress: 1, error: null });
+    }
+    await third.close();
   });
 
   it('begins with an event, by the version of its aggregate or by its id, and elsewhere with what came at its time', async () => {

@@ -21,6 +21,13 @@ export interface EventPlaces {
 }
 /** Of a service that keeps no index of events: no replay begins with one. */
 export const noEvents: EventPlaces = { eventStore: { events: () => Promise.resolve([]) }, events: { search: () => Promise.resolve([]) } };
+/** What is replayed: a component, or a consumer of the platform itself. */
+export interface Target extends Pick<RegisteredComponent, 'name' | 'bundle' | 'consumer' | 'readModel' | 'replayable' | 'copyable'> {
+  readonly kind: RegisteredComponent['kind'] | 'sink';
+  readonly sources?: readonly string[] | undefined;
+  /** Why its rows are neither emptied nor passed over: what a rewind of it does instead. */
+  readonly restores?: string;
+}
 /** Where a partition of a replay begins, and which of its records is new again. */
 export interface Planned extends Omit<RecordPosition, 'offset'> {
   readonly start: Offset;
@@ -46,7 +53,7 @@ export interface Plan {
 export async function planOf(
   { kafka, topics, now }: Instance,
   places: EventPlaces,
-  { name, sources = [] }: RegisteredComponent,
+  { name, sources = [] }: Target,
   { from, to, eventTypes, keys }: ReplayRequest,
 ): Promise<Plan> {
   const located = async (at: Wanted, pointer: string): Promise<Located> => {

@@ -1,4 +1,5 @@
 import { offset, type Offset, type TopicPartition } from '@spool/streams';
+import type { Rewound } from './rewound.js';
 
 /**
  * What makes a block the same block again: a stretch of one partition, and which of its records could not be read. It is committed as the
@@ -18,12 +19,15 @@ export interface BlockRange {
 export const maxBad = 256;
 
 /** ClickHouse drops a block whose token it has seen. */
-export const tokenOf = ({ topic, partition }: TopicPartition, { first, last, at }: BlockRange): string =>
-  `${topic}:${partition}:${first}-${last}@${at}`;
+export const tokenOf = ({ topic, partition }: TopicPartition, { first, last, at }: BlockRange, epoch?: number): string =>
+  `${topic}:${partition}:${first}-${last}@${at}${epoch === undefined ? '' : `#${epoch}`}`;
 
-/** `first` is the committed offset itself; offsets in the text count from it. */
-export const toMetadata = ({ first, last, at, bad }: BlockRange): string =>
-  JSON.stringify({ last: Number(last - first), at, bad: bad.map((each) => Number(each - first)) });
+/** The `first` of a range is the committed offset itself; offsets in the text count from it. */
+export function toMetadata(range: BlockRange | undefined, rewound?: Rewound): string {
+  if (range === undefined) return rewound === undefined ? '' : JSON.stringify({ rewound });
+  const { first, last, at, bad } = range;
+  return JSON.stringify({ last: Number(last - first), at, bad: bad.map((each) => Number(each - first)), rewound });
+}
 
 /** Undefined for any other text, such as none: then no block is under way. */
 export function fromMetadata(first: Offset, metadata: string): BlockRange | undefined {

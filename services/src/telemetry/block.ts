@@ -2,6 +2,7 @@ import { SpoolError, toSpoolError } from '@spool/schemas';
 import { offset, type ConsumedRecord, type Offset, type TopicPartition } from '@spool/streams';
 import { maxBad, tokenOf, type BlockRange } from './block-range.js';
 import { createBlockWriter } from './native.js';
+import type { Rewound } from './rewound.js';
 import { quarantineColumns, quarantineTable, writeQuarantined, type RowShape } from './rows.js';
 
 export const defaultMaxRows = 50_000;
@@ -29,6 +30,10 @@ export interface Block {
   readonly partition: TopicPartition;
   readonly range: BlockRange;
   readonly inserts: readonly Insert[];
+  /** Records. */
+  readonly size: number;
+  /** As it stands before this block. */
+  readonly rewound?: Rewound;
 }
 
 export interface CutRequest {
@@ -41,6 +46,7 @@ export interface CutRequest {
   readonly to: Offset;
   /** Makes the first block this one again, whatever its size. The records of it must all be there. */
   readonly repeat?: BlockRange | undefined;
+  readonly rewound?: Rewound | undefined;
 }
 
 /**
@@ -51,6 +57,9 @@ export async function cutBlocks(request: CutRequest, bounds: BlockBounds = {}): 
   const { maxRows = defaultMaxRows, maxBytes = 16 * 1024 * 1024 } = bounds;
   const { partition, shape, records, repeat } = request;
   const blocks: Block[] = [];
+  const finished = (draft: Draft, range: BlockRange): void => {
+    blocks.push({ partition, range, size: draft.size, inserts: draft.inserts(tokenOf(partition, range, request.rewound?.epoch)) });
+  };
   let index = 0;
   let from = request.from;
   // 1. The block that was under way before.
@@ -60,7 +69,7 @@ export async function cutBlocks(request: CutRequest, bounds: BlockBounds = {}): 
       const pending = draft.add(records[index]!);
       if (pending !== undefined) await pending;
     }
-    if (draft.size > 0) blocks.push({ partition, range: repeat, inserts: draft.inserts(tokenOf(partition, repeat)) });
+    if (draft.size > 0) finished(draft, repeat);
     from = offset(repeat.last + 1n);
   }
   // 2. New ones.
@@ -73,8 +82,7 @@ export async function cutBlocks(request: CutRequest, bounds: BlockBounds = {}): 
       if (pending !== undefined) await pending;
     }
     const to = index < records.length ? offset(records[index - 1]!.offset + 1n) : request.to;
-    const range = { first: from, last: offset(to - 1n), at, bad: draft.bad };
-    blocks.push({ partition, range, inserts: draft.inserts(tokenOf(partition, range)) });
+    finished(draft, { first: from, last: offset(to - 1n), at, bad: draft.bad });
     from = to;
   }
   return blocks;

@@ -17,6 +17,7 @@ const records = (from: number, to: number, bad: (at: number) => boolean = () => 
   Array.from({ length: to - from }, (_, index) => record(from + index, bad(from + index) ? 'bad' : 'good'));
 const shape: RowShape = {
   table: 'rows',
+  place: ['topic', 'partition', 'offset'],
   columns: ['offset'],
   write({ offset: at, value }, row) {
     row.int64(at);

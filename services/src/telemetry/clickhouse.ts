@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { ClickHouseError, ClickHouseLogLevel, createClient } from '@clickhouse/client';
 import { SpoolError } from '@spool/schemas';
+import { placeColumns, quarantineTable, type RowShape } from './rows.js';
 import type { BlockStore } from './sink-work.js';
 
 export interface ClickHouseConfig {
@@ -56,8 +57,25 @@ export function openClickHouse(config: ClickHouseConfig): ClickHouse {
     log: { level: ClickHouseLogLevel.OFF },
   });
   const close = (): Promise<void> => client.close();
+  const rows = <T>(sql: string, { params = {}, maxSeconds }: RowsOptions = {}): Promise<T[]> =>
+    told(firstWords(sql), async () => {
+      const clickhouse_settings = {
+        // A count may be larger than a number can hold.
+        output_format_json_quote_64bit_integers: 1,
+        ...(maxSeconds === undefined ? {} : { max_execution_time: maxSeconds }),
+      } as const;
+      return (await client.query({ query: sql, format: 'JSONEachRow', query_params: { ...params }, clickhouse_settings })).json<T>();
+    });
   return {
     database,
+    async stored({ partition: { topic, partition }, shape, from, to }) {
+      const within = (table: string, [inTopic, inPartition, at]: RowShape['place']): string =>
+        `SELECT ${at} AS at FROM ${database}.${table} WHERE ${inTopic} = {topic:String} AND ${inPartition} = {partition:Int32} ` +
+        `AND ${at} >= {from:Int64} AND ${at} < {to:Int64}`;
+      const sql = `${within(shape.table, shape.place)} UNION ALL ${within(quarantineTable, placeColumns)}`;
+      const found = await rows<{ at: string }>(sql, { params: { topic, partition, from: String(from), to: String(to) } });
+      return new Set(found.map(({ at }) => BigInt(at)));
+    },
     async insert({ table, columns, rows, token }) {
       const names = columns.map((column) => `\`${column}\``).join(', ');
       await told(`insert into ${database}.${table}`, async () => {
@@ -72,15 +90,7 @@ export function openClickHouse(config: ClickHouseConfig): ClickHouse {
     async command(sql) {
       await told(firstWords(sql), () => client.command({ query: sql }));
     },
-    rows: <T>(sql: string, { params = {}, maxSeconds }: RowsOptions = {}) =>
-      told(firstWords(sql), async () => {
-        const clickhouse_settings = {
-          // A count may be larger than a number can hold.
-          output_format_json_quote_64bit_integers: 1,
-          ...(maxSeconds === undefined ? {} : { max_execution_time: maxSeconds }),
-        } as const;
-        return (await client.query({ query: sql, format: 'JSONEachRow', query_params: { ...params }, clickhouse_settings })).json<T>();
-      }),
+    rows,
     close,
     [Symbol.asyncDispose]: close,
   };

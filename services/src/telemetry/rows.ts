@@ -20,6 +20,8 @@ export interface RowShape {
   readonly table: string;
   /** In the order in which rows are written. */
   readonly columns: readonly string[];
+  /** Columns of topic, partition and offset of the record. */
+  readonly place: readonly [topic: string, partition: string, offset: string];
   /**
    * Writes one row, at once where the writer's schema is known.
    * @throws SpoolError `never` for a record that cannot be read (it goes to quarantine), `backoff` for one that cannot be read at present.
@@ -28,6 +30,7 @@ export interface RowShape {
 }
 
 const logColumns = ['log_topic', 'log_partition', 'log_offset'] as const;
+export const placeColumns = ['topic', 'partition', 'offset'] as const;
 
 export const spanRows = (codec: Codec): RowShape =>
   decodedRows(codec, SpanSchema, 'spans', spanColumns, (span: Span, row) => {
@@ -109,8 +112,9 @@ export const eventRows = (codec: Codec, aggregateType: string): RowShape => ({
   table: 'events_index',
   columns: [
     ...['time', 'aggregate_type', 'aggregate_id', 'version', 'event_id', 'event_type', 'payload_type', 'payload', 'source', 'actor'],
-    ...['command_id', 'correlation_id', 'causation_id', 'trace_id', 'schema_id', 'topic', 'partition', 'offset'],
+    ...['command_id', 'correlation_id', 'causation_id', 'trace_id', 'schema_id', ...placeColumns],
   ],
+  place: placeColumns,
   write(record, row) {
     const decoded = codec.decodeAny(valueOf(record));
     if (decoded instanceof Promise) return decoded.then((ready) => writeEvent(record, ready, aggregateType, row));
@@ -172,6 +176,7 @@ function decodedRows<T>(
   return {
     table,
     columns: [...columns, ...logColumns],
+    place: logColumns,
     write(record, row) {
       const value = decoder.decode(valueOf(record));
       if (value instanceof Promise) return value.then((ready: T) => writeRow(record, ready, row));

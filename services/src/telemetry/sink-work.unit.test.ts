@@ -1,15 +1,24 @@
 import { SpoolError } from '@spool/schemas';
 import { until } from '@spool/schemas/testing';
-import { createMemoryCluster, offset, runProcessor, type Kafka, type MemoryCluster, type RunningProcessor } from '@spool/streams';
+import {
+  createMemoryCluster,
+  offset,
+  runProcessor,
+  type ControlOrder,
+  type Kafka,
+  type MemoryCluster,
+  type RunningProcessor,
+} from '@spool/streams';
 import { fromMetadata } from './block-range.js';
 import type { Insert } from './block.js';
 import type { RowShape } from './rows.js';
-import { sinkWork, type BlockStore } from './sink-work.js';
+import { sinkWork, type BlockStore, type Stretch } from './sink-work.js';
 
 const topic = 'telemetry.spans';
 const consumer = 'sink';
 const shape: RowShape = {
   table: 'rows',
+  place: ['topic', 'partition', 'offset'],
   columns: ['place'],
   write({ partition, offset: at, value }, row) {
     row.int64(partition * 1e6 + Number(at));
@@ -32,6 +41,8 @@ function fakeStore() {
     },
     before: (_insert: Insert): void | Promise<void> => undefined,
     after: (_insert: Insert): void | Promise<void> => undefined,
+    stored: ({ partition: { partition }, from, to }: Stretch) =>
+      Promise.resolve(new Set(rows.map((row) => BigInt(row) - BigInt(partition) * 1_000_000n).filter((at) => at >= from && at < to))),
     async insert(insert: Insert) {
       attempts.push(insert.token);
       await store.before(insert);
@@ -204,6 +215,7 @@ describe('the sink', () => {
     const asleep = new Promise<void>((resolve) => (release = resolve));
     const first = { insert: store.insert };
     const dying: BlockStore = {
+      stored: store.stored,
       async insert(insert) {
         if (when === 'after') await first.insert(insert);
         hung += 1;
@@ -236,6 +248,111 @@ describe('the sink', () => {
     cluster.truncate({ topic, partition: 1 }, offset(5));
     await start(store);
     await stored(store, 5 + 15);
+  });
+
+  const starts = (...at: number[]) => new Map(at.map((each, partition) => [`${topic}-${partition}`, offset(each)] as const));
+  const rewind = (epoch: bigint, from: number, to: number): ControlOrder => ({
+    ...{ consumer, epoch, action: 'rewind', replayId: `r${epoch}`, starts: starts(from, from), targets: starts(to, to), reset: false },
+  });
+  const replayOf = (processor: RunningProcessor) => {
+    const { replays } = processor.status();
+    const sum = (counts: readonly number[]): number => counts.reduce((total, count) => total + count, 0);
+    const [state, ...others] = [...new Set(replays.map((each) => each.state))];
+    return {
+      state: others.length === 0 && replays.length === 2 ? state : undefined,
+      id: replays[0]?.id,
+      records: sum(replays.map((each) => each.records)),
+      skipped: sum(replays.map((each) => each.skipped ?? 0)),
+    };
+  };
+  /** Takes rows out of the store, whose tokens stay known. */
+  const lose = (store: ReturnType<typeof fakeStore>, ...places: number[]): void => {
+    for (const place of places) store.rows.splice(store.rows.indexOf(String(place)), 1);
+  };
+
+  it('rewound, stores what is missing, once, and leaves what is there', async () => {
+    const store = fakeStore();
+    const processor = await start(store);
+    await produce(400);
+    await stored(store, 400);
+    // A block from its first to its last record, one record, and the end; of the other partition everything.
+    lose(store, ...Array.from({ length: 25 }, (_, at) => at), 60, 198, 199, ...Array.from({ length: 200 }, (_, at) => 1_000_000 + at));
+    processor.apply(rewind(3n, 0, 200));
+    await stored(store, 400);
+    await until(() => replayOf(processor).state === 'completed');
+    expect(replayOf(processor)).toMatchObject({ id: 'r3', records: 228, skipped: 172 });
+    expect(processor.status().epoch).toBe(3n);
+    await produce(20);
+    await stored(store, 420);
+  });
+
+  it('rewound, goes on where it was after a restart, obeys once, and says how it ended', async () => {
+    const store = fakeStore();
+    const first = await start(store);
+    await produce(400);
+    await stored(store, 400);
+    store.rows.length = 0;
+    store.before = () => (store.rows.length < 100 ? undefined : away());
+    first.apply(rewind(3n, 10, 200));
+    await until(() => store.rows.length >= 100 && first.status().error !== undefined);
+    await first.close();
+    open.length = 0;
+    store.before = () => undefined;
+    const second = await start(store);
+    second.apply(rewind(3n, 10, 200));
+    await stored(store, 380);
+    await until(() => replayOf(second).state === 'completed');
+    await second.close();
+    open.length = 0;
+    const third = await start(store);
+    third.apply(rewind(3n, 10, 200));
+    await third.caughtUp();
+    await until(() => third.status().epoch === 3n && replayOf(third).state === 'completed');
+    expect(replayOf(third)).toMatchObject({ records: 380, skipped: 0 });
+    await stored(store, 380);
+  });
+
+  it.each(['before', 'after'] as const)('rewound while a block is under way that failed %s it was stored, stores it once', async (when) => {
+    const store = fakeStore();
+    let fails = true;
+    store[when] = () => (fails ? away() : undefined);
+    const first = await start(store);
+    await produce(40);
+    await until(() => store.attempts.length > 4);
+    await first.close();
+    open.length = 0;
+    const second = await start(store);
+    second.apply(rewind(5n, 0, 20));
+    await until(() => second.status().error !== undefined);
+    fails = false;
+    await stored(store, 40);
+    await until(() => replayOf(second).state === 'completed');
+    await stored(store, 40);
+    expect(new Set(store.attempts.map((token) => token.replace(/.*@\d+/, '')))).toEqual(new Set(['']));
+  });
+
+  it('rewound and cancelled, still stores nothing twice', async () => {
+    const store = fakeStore();
+    const processor = await start(store);
+    await produce(400);
+    await stored(store, 400);
+    lose(store, 150, 199);
+    processor.apply({ consumer, epoch: 3n, action: 'rate', recordsPerSecond: 50 });
+    processor.apply(rewind(4n, 0, 200));
+    await until(() => replayOf(processor).skipped > 0);
+    processor.apply({ consumer, epoch: 5n, action: 'cancel', replayId: 'r4' });
+    await until(() => replayOf(processor).state === 'cancelled');
+    processor.apply({ consumer, epoch: 6n, action: 'rate', recordsPerSecond: undefined });
+    await stored(store, 400);
+    await processor.caughtUp();
+    await stored(store, 400);
+  });
+
+  it('refuses a rewind that would empty it or pass over records', async () => {
+    const processor = await start(fakeStore());
+    processor.apply({ ...rewind(1n, 0, 0), reset: true } as ControlOrder);
+    await until(() => processor.status().epoch === 1n);
+    expect(processor.status().answers[0]?.refused).toContain('stores again what is missing');
   });
 
   it('closes while the store is away', async () => {

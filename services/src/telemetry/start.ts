@@ -1,13 +1,13 @@
 import { SpoolError, toSpoolError } from '@spool/schemas';
 import type { Registry } from '@spool/sdk';
-import type { Instance, ProcessorDefinition, RunningProcessor } from '@spool/streams';
+import { platformBundle, type Instance, type ProcessorDefinition, type RunningProcessor } from '@spool/streams';
 import { defaultMaxRows, type BlockBounds, type Insert } from './block.js';
 import { openClickHouse, type ClickHouseConfig } from './clickhouse.js';
 import { eventQueries, type EventQueries } from './event-queries.js';
 import { figures, type Figures } from './figures.js';
 import { migrate } from './migrate.js';
 import { eventRows, lagRows, metricRows, spanRows, type RowShape } from './rows.js';
-import { sinkWork, type BlockStore } from './sink-work.js';
+import { onlyMissing, sinkWork, type BlockStore } from './sink-work.js';
 
 export interface TelemetryConfig extends SinkOptions {
   readonly instance: Instance;
@@ -39,7 +39,20 @@ export interface SinkConfig extends SinkOptions, Pick<TelemetryConfig, 'instance
 export interface Sink extends AsyncDisposable {
   /** Those that run now: one for the telemetry topics, and one for each topic of events. */
   readonly processors: ReadonlyMap<string, RunningProcessor>;
+  /** What may be rewound. */
+  targets(): readonly SinkTarget[];
   close(): Promise<void>;
+}
+
+/** As the replay service wants to know it. */
+export interface SinkTarget {
+  readonly name: string;
+  readonly kind: 'sink';
+  readonly bundle: string;
+  readonly consumer: string;
+  readonly sources: readonly string[];
+  readonly replayable: true;
+  readonly restores: string;
 }
 
 export interface TelemetryService extends Sink {
@@ -82,6 +95,7 @@ export async function startTelemetry(config: TelemetryConfig): Promise<Telemetry
     };
     return {
       processors: sink.processors,
+      targets: () => sink.targets(),
       problem,
       events: eventQueries(clickhouse),
       figures: figures(clickhouse),
@@ -97,6 +111,7 @@ export async function startTelemetry(config: TelemetryConfig): Promise<Telemetry
 function watched(store: BlockStore, onInsert: TelemetryConfig['onInsert']): BlockStore {
   if (onInsert === undefined) return store;
   return {
+    stored: (stretch) => store.stored(stretch),
     async insert(insert) {
       const began = performance.now();
       const told = (ok: boolean): void => onInsert(insert, (performance.now() - began) / 1000, ok);
@@ -119,7 +134,9 @@ export async function startSink(config: SinkConfig): Promise<Sink> {
   const { instance, registry } = config;
   const { codec, kafka, topics, log } = instance;
   const processors = new Map<string, RunningProcessor>();
+  const sources = new Map<string, readonly string[]>();
   const run = async (consumer: string, shapes: ReadonlyMap<string, RowShape>, maxRows: number): Promise<void> => {
+    sources.set(consumer, [...shapes.keys()]);
     processors.set(consumer, await instance.run(definition(config, consumer, shapes, maxRows)));
   };
   // 1. Telemetry.
@@ -162,7 +179,11 @@ export async function startSink(config: SinkConfig): Promise<Sink> {
     await looking;
     await Promise.all([...processors.values()].map((processor) => processor.close()));
   };
-  return { processors, close, [Symbol.asyncDispose]: close };
+  const targets = (): readonly SinkTarget[] =>
+    [...sources].map(([name, read]) => ({
+      ...{ name, kind: 'sink', bundle: platformBundle, consumer: name, sources: read, replayable: true, restores: onlyMissing },
+    }));
+  return { processors, targets, close, [Symbol.asyncDispose]: close };
 }
 
 function definition(
@@ -178,7 +199,7 @@ function definition(
     startAt: 'earliest',
     commits: 'work',
     ...(sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs }),
-    fixed: 'its position is part of the blocks that it stores once: moved, it would store them twice',
+    fixed: 'its position is part of the blocks that it stores once: moved, it would store them twice; a replay stores what is missing',
     maxGroupRecords: maxRows,
     maxBufferedRecords: maxRows,
     open: (task) =>

@@ -7,7 +7,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { spawnClickHouse, testKafka, type SpawnedClickHouse } from '@spool/embedded';
 import { createCodec, createMemoryRegistry, doc, messageHeaders, MetricSchema, record, SpanSchema, SpoolError } from '@spool/schemas';
+import type { Registry } from '@spool/sdk';
 import { connectKafka, openInstance, topicCatalogue, type Instance, type Kafka, type ProducerRecord } from '@spool/streams';
+import { noEvents, openReplayService, replayRequest, type ReplayRequest, type ReplayView } from '../replay/index.js';
 import { openClickHouse, type ClickHouse } from './clickhouse.js';
 import { migrate } from './migrate.js';
 import { startSink, startTelemetry } from './start.js';
@@ -112,6 +114,7 @@ describe('telemetry in ClickHouse', () => {
     let inserts = 0;
     const dies = { before: 0, after: 0 };
     const dying: BlockStore = {
+      stored: (stretch) => store.stored(stretch),
       async insert(insert) {
         inserts += 1;
         const death = inserts % 5 === 2 ? 'before' : inserts % 5 === 4 ? 'after' : undefined;
@@ -283,6 +286,59 @@ describe('telemetry in ClickHouse', () => {
     expect(kept.map(({ attributes }) => attributes)).toEqual(Array.from({ length: 6 }, () => metricOf(0).attributes));
     expect([...sink.processors.values()].map((processor) => processor.status().error)).toEqual([undefined]);
   }, 60_000);
+
+  it('stores again what was lost when it is replayed, and nothing twice, while new records come', async () => {
+    const instance = await platform();
+    const store = await database('restored');
+    const { topics, producer, codec } = instance;
+    const encoder = await codec.encoder(topics.spans.name, SpanSchema);
+    const feed = (from: number, to: number) =>
+      producer.sendAll(
+        Array.from({ length: to - from }, (_, index) => ({
+          topic: topics.spans.name,
+          key: null,
+          partition: index % 3,
+          value: (from + index) % 1000 === 999 ? Buffer.from('no Avro') : encoder.encode(spanOf(from + index)),
+        })),
+      );
+    const sink = await startSink({ instance, registry: noRegistry, store, gatherMs: 10 });
+    closing.push(() => sink.close());
+    const registry = { component: () => undefined, components: () => [], bundles: () => [] } as unknown as Registry;
+    const replays = await openReplayService({ instance, registry, ...noEvents, own: () => sink.targets() });
+    closing.push(() => replays.close());
+    const counts = async () => {
+      const [row] = await store.rows(`SELECT sum(rows) AS rows, sum(offsets) AS offsets, sum(quarantined) AS bad FROM restored.audit_offsets
+        WHERE topic = '${topics.spans.name}'`);
+      const [rollups] = await store.rows('SELECT sum(spans) AS s, sum(spans_1h) AS h, sum(traces) AS t FROM restored.audit_rollups');
+      return { ...(row as object), ...(rollups as object) };
+    };
+    await feed(0, 6000);
+    for (const processor of sink.processors.values()) await processor.caughtUp(AbortSignal.timeout(20_000));
+    const whole = { rows: '6000', offsets: '6000', bad: '6', s: '5994', h: '5994', t: '5994' };
+    expect(await counts()).toEqual(whole);
+    const actor = { name: 'ada', roles: [] };
+    const target = `${topics.namespace}spool.telemetry`;
+    const replay = async (from: ReplayRequest['from']): Promise<ReplayView> => {
+      const { id } = await replays.start(replayRequest.parse({ target, mode: 'rewind', from, reason: 'rows were lost' }), actor);
+      await until(async () => Promise.resolve(replays.get(id).state === 'completed'), 30_000);
+      return replays.get(id);
+    };
+    // 1. All is there: nothing is stored. 2. All is gone, and new records come meanwhile.
+    const idle = await replay('earliest');
+    expect([idle.progress, idle.skipped >= 6000, idle.records < 1000]).toEqual([1, true, true]);
+    expect(await counts()).toEqual(whole);
+    for (const table of ['spans', 'spans_10s', 'spans_1m', 'spans_1h', 'errors_1m', 'traces', 'quarantine'])
+      await store.command(`TRUNCATE TABLE restored.${table}`);
+    const fed = feed(6000, 9000);
+    expect(await replay('earliest')).toMatchObject({ progress: 1 });
+    await fed;
+    for (const processor of sink.processors.values()) await processor.caughtUp(AbortSignal.timeout(20_000));
+    expect(await counts()).toEqual({ rows: '9000', offsets: '9000', bad: '9', s: '8991', h: '8991', t: '8991' });
+    for (const more of [{ resetState: true }, { keys: { skip: ['a'] } }, { mode: 'shadow' as const }])
+      await expect(replays.start(replayRequest.parse({ target, mode: 'rewind', reason: 'no', ...more }), actor)).rejects.toMatchObject({
+        code: 'INVALID_REQUEST',
+      });
+  }, 120_000);
 
   it('makes its tables, fills the views from a running instance, and says when ClickHouse is away', async () => {
     const instance = await platform();

@@ -136,6 +136,7 @@ class Processor implements RunningProcessor {
       recordsPerSecond: inForce(this.#history).recordsPerSecond,
       partitions: tasks.flatMap((task) => task.status()),
       standbys: [...this.#standbys.keys()],
+      shared: this.definition.assignment === 'group',
       replays,
       error: error === undefined ? undefined : `${error.code}: ${error.message}`,
     };

@@ -173,6 +173,8 @@ export interface ProcessorStatus {
   readonly partitions: readonly PartitionStatus[];
   /** Tasks of other instances whose state is kept warm here. */
   readonly standbys: readonly string[];
+  /** The instances share the partitions: this one has some. */
+  readonly shared: boolean;
   /** One for each task that took part in the last replay. */
   readonly replays: readonly ReplayStatus[];
   readonly error: string | undefined;

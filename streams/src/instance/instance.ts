@@ -213,16 +213,17 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     beat();
   };
 
-  const reported = new Map<string, { state: string; at: number }>();
+  const reported = new Map<string, { state: string; parts: number; at: number }>();
   const report = (processor: RunningProcessor): void => {
     const status = processor.status();
-    const { replays } = status;
     acknowledge(processor, status);
-    if (replays.length === 0) return;
-    const row = joined(id, processor.consumer, replays, now());
+    if (status.replays.length === 0) return;
+    const row = joined(id, status, now());
     const last = reported.get(row.job);
-    if (last?.state === row.state && (row.state !== 'running' || row.updatedAt - last.at < reportMs)) return;
-    reported.set(row.job, { state: row.state, at: row.updatedAt });
+    const parts = row.partitions.length;
+    const same = last?.state === row.state && last.parts === parts;
+    if (same && (row.state !== 'running' || row.updatedAt - last.at < reportMs)) return;
+    reported.set(row.job, { state: row.state, parts, at: row.updatedAt });
     send(topics.replayJobs.name, `${row.job}/${processor.consumer}/${id}`, progress.encode(row));
   };
 
@@ -351,7 +352,7 @@ const toStored = (status: ProcessorStatus): StoredStatus => ({
 });
 
 /** The tasks of one processor in one row: done when all are done. */
-function joined(instance: string, consumer: string, replays: readonly ReplayStatus[], now: number): ReplayProgress {
+function joined(instance: string, { consumer, shared, replays }: ProcessorStatus, now: number): ReplayProgress {
   const latest = replays.reduce((last, replay) => (replay.startedAt > last.startedAt ? replay : last));
   const parts = replays.filter((replay) => replay.id === latest.id);
   const states = new Set(parts.map((replay) => replay.state));
@@ -371,6 +372,7 @@ function joined(instance: string, consumer: string, replays: readonly ReplayStat
     ),
     records: parts.reduce((sum, replay) => sum + replay.records, 0),
     skipped: parts.reduce((sum, replay) => sum + (replay.skipped ?? 0), 0),
+    shared,
     startedAt: latest.startedAt,
     updatedAt: now,
     error: null,

@@ -14,6 +14,7 @@ export type SinkTampering = (typeof sinkTamperings)[number];
 const aheadMs = 150;
 
 export const tamperedStore = (store: BlockStore, tampering: SinkTampering | undefined): BlockStore => ({
+  stored: (stretch) => store.stored(stretch),
   async insert(insert) {
     if (tampering === 'early') await sleep(aheadMs);
     if (tampering === 'unquarantined' && insert.table === 'quarantine') return;
