@@ -1,5 +1,5 @@
 import { offset, type Offset, type TopicPartition } from '@spool/streams';
-import type { Rewound } from './rewound.js';
+import { z } from 'zod';
 
 /**
  * What makes a block the same block again: a stretch of one partition, and which of its records could not be read. It is committed as the
@@ -13,6 +13,36 @@ export interface BlockRange {
   readonly at: number;
   /** Records for the quarantine. A schema that appears later must not turn them into rows of a block that is stored already. */
   readonly bad: readonly Offset[];
+}
+
+const place = z.int().nonnegative();
+const rewound = z.object({
+  /** Offset of the order in `control`: part of the tokens from then on, so that what is stored again is not taken for what was stored before. */
+  epoch: z.int(),
+  id: z.string(),
+  state: z.enum(['running', 'completed', 'cancelled']),
+  start: place,
+  /** Below it a record is part of the replay. */
+  target: place,
+  /** Records below it may be stored: each is looked up before it is stored. */
+  until: place,
+  startedAt: z.number(),
+  /** That were missing. */
+  records: place,
+  /** That were there. */
+  skipped: place,
+});
+/** The last rewind of a partition, in the metadata of every commit after it: whoever takes the partition over knows. */
+export type Rewound = z.infer<typeof rewound>;
+
+/** Undefined for any metadata without one. */
+export function rewoundOf(metadata: string): Rewound | undefined {
+  if (metadata === '') return undefined;
+  try {
+    return z.object({ rewound }).parse(JSON.parse(metadata)).rewound;
+  } catch {
+    return undefined;
+  }
 }
 
 /** As many as surely fit into an offset's metadata, of which a broker takes 4,096 bytes. */

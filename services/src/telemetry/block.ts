@@ -1,8 +1,7 @@
 import { SpoolError, toSpoolError } from '@spool/schemas';
 import { offset, type ConsumedRecord, type Offset, type TopicPartition } from '@spool/streams';
-import { maxBad, tokenOf, type BlockRange } from './block-range.js';
+import { maxBad, tokenOf, type BlockRange, type Rewound } from './block-range.js';
 import { createBlockWriter } from './native.js';
-import type { Rewound } from './rewound.js';
 import { quarantineColumns, quarantineTable, writeQuarantined, type RowShape } from './rows.js';
 
 export const defaultMaxRows = 50_000;
@@ -34,6 +33,15 @@ export interface Block {
   readonly size: number;
   /** As it stands before this block. */
   readonly rewound?: Rewound;
+}
+
+/** Offsets of one partition, whose records become rows of one shape. */
+export interface Stretch {
+  readonly partition: TopicPartition;
+  readonly shape: Pick<RowShape, 'table' | 'place'>;
+  readonly from: Offset;
+  /** Exclusive. */
+  readonly to: Offset;
 }
 
 export interface CutRequest {

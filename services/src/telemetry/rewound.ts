@@ -1,37 +1,6 @@
 import { offset, type ConsumedRecord, type Offset, type Rewind, type StoredReplay } from '@spool/streams';
-import { z } from 'zod';
-import { cutBlocks, type Block, type BlockBounds, type CutRequest } from './block.js';
-import type { Stretch } from './sink-work.js';
-
-const place = z.int().nonnegative();
-const rewound = z.object({
-  /** Offset of the order in `control`: part of the tokens from then on, so that what is stored again is not taken for what was stored before. */
-  epoch: z.int(),
-  id: z.string(),
-  state: z.enum(['running', 'completed', 'cancelled']),
-  start: place,
-  /** Below it a record is part of the replay. */
-  target: place,
-  /** Records below it may be stored: each is looked up before it is stored. */
-  until: place,
-  startedAt: z.number(),
-  /** That were missing. */
-  records: place,
-  /** That were there. */
-  skipped: place,
-});
-/** The last rewind of a partition, in the metadata of every commit after it: whoever takes the partition over knows. */
-export type Rewound = z.infer<typeof rewound>;
-
-/** Undefined for any metadata without one. */
-export function rewoundOf(metadata: string): Rewound | undefined {
-  if (metadata === '') return undefined;
-  try {
-    return z.object({ rewound }).parse(JSON.parse(metadata)).rewound;
-  } catch {
-    return undefined;
-  }
-}
+import type { Rewound } from './block-range.js';
+import { cutBlocks, type Block, type BlockBounds, type CutRequest, type Stretch } from './block.js';
 
 /** @param reached where the next block of the partition would begin; undefined: nothing was read of it */
 export function rewoundBy(

@@ -14,19 +14,10 @@ import {
   type TaskWork,
   type TopicPartition,
 } from '@spool/streams';
-import { fromMetadata, toMetadata, type BlockRange } from './block-range.js';
-import { cutBlocks, defaultMaxRows, type Block, type BlockBounds, type CutRequest, type Insert } from './block.js';
-import { cutMissing, replayOf, rewoundBy, rewoundOf, type Rewound } from './rewound.js';
+import { fromMetadata, rewoundOf, toMetadata, type BlockRange, type Rewound } from './block-range.js';
+import { cutBlocks, defaultMaxRows, type Block, type BlockBounds, type CutRequest, type Insert, type Stretch } from './block.js';
+import { cutMissing, replayOf, rewoundBy } from './rewound.js';
 import type { RowShape } from './rows.js';
-
-/** Offsets of one partition, whose records become rows of one shape. */
-export interface Stretch {
-  readonly partition: TopicPartition;
-  readonly shape: Pick<RowShape, 'table' | 'place'>;
-  readonly from: Offset;
-  /** Exclusive. */
-  readonly to: Offset;
-}
 
 /** Where blocks go. */
 export interface BlockStore {

@@ -10,9 +10,9 @@ import {
   type RunningProcessor,
 } from '@spool/streams';
 import { fromMetadata } from './block-range.js';
-import type { Insert } from './block.js';
+import type { Insert, Stretch } from './block.js';
 import type { RowShape } from './rows.js';
-import { sinkWork, type BlockStore, type Stretch } from './sink-work.js';
+import { sinkWork, type BlockStore } from './sink-work.js';
 
 const topic = 'telemetry.spans';
 const consumer = 'sink';

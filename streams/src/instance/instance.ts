@@ -14,7 +14,7 @@ import {
 import { followClusterConfig, type LiveConfig } from '../cluster/config.js';
 import { openControl } from '../engine/control.js';
 import { runProcessor, type RunningProcessor } from '../engine/processor.js';
-import type { ProcessorDefinition, ProcessorStatus, ReplayStatus } from '../engine/work.js';
+import type { ProcessorDefinition, ProcessorStatus } from '../engine/work.js';
 import type { Kafka, Offset, Producer } from '../kafka/port.js';
 import { openLmdbStore } from '../store/lmdb-store.js';
 import { splitPartitionKey, type Store } from '../store/store.js';
