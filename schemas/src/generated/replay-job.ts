@@ -27,6 +27,8 @@ export interface ReplayJob {
   readonly target: string;
   /** Consumer id of its read model, whichever copy answered when the replay was ordered; empty in jobs of before. */
   readonly consumer: string;
+  /** Id of the first of the replays that were ordered together; empty: it was ordered alone. */
+  readonly group: string;
   /** How it is replayed. */
   readonly mode: ReplayMode;
   /** Where the replay stands. */
@@ -69,6 +71,12 @@ export const ReplayJobSchema: RecordSchema<ReplayJob> = {
         "name": "consumer",
         "type": "string",
         "doc": "Consumer id of its read model, whichever copy answered when the replay was ordered; empty in jobs of before.",
+        "default": ""
+      },
+      {
+        "name": "group",
+        "type": "string",
+        "doc": "Id of the first of the replays that were ordered together; empty: it was ordered alone.",
         "default": ""
       },
       {

@@ -1,9 +1,18 @@
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createCodec, createMemoryRegistry, type Codec } from '@spool/schemas';
+import { createCodec, createMemoryRegistry, ReadModelAliasSchema, type Codec, type ReadModelAlias } from '@spool/schemas';
 import { openRegistry, startBundle, type Registry, type RunningBundle } from '@spool/sdk';
-import { createMemoryCluster, openInstance, topicCatalogue, type Instance, type Kafka, type MemoryCluster } from '@spool/streams';
+import {
+  createMemoryCluster,
+  openInstance,
+  tailTopic,
+  topicCatalogue,
+  type ConsumedRecord,
+  type Instance,
+  type Kafka,
+  type MemoryCluster,
+} from '@spool/streams';
 import { replayRoutes } from '../gateway/replay-routes.js';
 import { startTestServer } from '../http/testing.js';
 import { registryProcessor } from '../registry/index.js';
@@ -160,6 +169,43 @@ describe('a shadow replay', () => {
     expect(stores('counting-1')).toEqual([copy(id)]);
     await add(3);
     expect(await rows()).toEqual(truth());
+  }, 60_000);
+
+  it('of several read models is handed over at one cut and in one step, and takes orders together', async () => {
+    await add(30);
+    const events = load();
+    const { id, group } = await replays.start(request('shadow', { with: ['Counts'] }), actor);
+    const both = () => replays.list().filter((each) => each.group === group);
+    const [first, second] = both();
+    expect([group, first!.partitions]).toEqual([id, second!.partitions]);
+    await until(() => both().every((each) => each.state === 'ready'));
+    await events.go();
+    await replays.order(both().find((each) => each.id !== id)!.id, { action: 'promote' }, actor);
+    await until(() => both().every((each) => each.state === 'completed'));
+    await events.stop();
+    expect(await rows()).toEqual(truth());
+    const decoder = codec.decoder(ReadModelAliasSchema);
+    const aliases: (ReadModelAlias & { readonly offset: bigint })[] = [];
+    const onRecord = async ({ offset, value }: ConsumedRecord): Promise<void> => {
+      aliases.push({ offset, ...(await decoder.decode(value!)) });
+    };
+    await using _ = await tailTopic({ kafka, topic: topics.aliases.name, onError: fail, onRecord });
+    const [cut, same] = aliases.filter(({ phase }) => phase === 'handover').map((each) => each.cut);
+    expect(cut).toEqual(same);
+    // One transaction: neighbours.
+    const [flip, next] = aliases.filter(({ phase }) => phase === 'kept').map((each) => each.offset);
+    expect(next! - flip!).toBe(1n);
+    await replays.order(id, { action: 'drop' }, actor);
+    for (const mode of ['shadow', 'rewind'] as const) {
+      const { id: again } = await replays.start(request(mode, { with: ['Counts'], rate: 1 }), actor);
+      await replays.order(again, { action: 'cancel' }, actor);
+      const members = () => replays.list().filter((each) => each.group === again);
+      await until(() => members().length === 2 && members().every((each) => each.state === 'cancelled'));
+    }
+    await expect(replays.start(request('shadow', { with: ['Counts', 'Totals'] }), actor)).rejects.toMatchObject({
+      code: 'INVALID_REQUEST',
+      violations: [{ pointer: '/with' }],
+    });
   }, 60_000);
 
   it('replaces what a bug has left behind, all at once', async () => {

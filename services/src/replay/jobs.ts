@@ -103,6 +103,7 @@ export function viewOf(job: ReplayJob, consumer: string, progress: readonly Repl
     consumer,
     mode: job.mode,
     state: job.state === 'running' && progress.some((row) => row.state === 'paused') ? 'paused' : job.state,
+    group: job.group === '' ? null : job.group,
     reason: job.reason,
     actor: job.actor,
     createdAt: new Date(job.createdAt).toISOString(),

@@ -23,8 +23,8 @@ import { aliasAfter, aliasRecords, builder } from './aliases.js';
 import { previewOf } from './preview.js';
 import { differenceLines, reportOf } from './reports.js';
 import type { ReplayRequest, ReplayView, ReportView } from './requests.js';
-import { planOf, type EventPlaces, type Target } from './starts.js';
-import { after, isOpen, next, type Action, type State } from './transitions.js';
+import { endsAtOnce, planOf, type EventPlaces, type Target } from './starts.js';
+import { after, isJoint, isOpen, next, takes, type Action, type State } from './transitions.js';
 
 export type ReplayOrder =
   { readonly action: Exclude<Action, 'throttle'> } | { readonly action: 'throttle'; readonly recordsPerSecond: number | null };
@@ -141,21 +141,41 @@ export async function openReplayService({ instance, registry, own = () => [], ..
     if (registered.some((each) => open.includes(each)) || !all(done)) return undefined;
     return rows.some((row) => row.state === 'cancelled') ? 'cancelled' : to;
   };
-  /** With what the end of a step does to the alias. */
+  /** Those that were ordered together, itself first. */
+  const together = (job: ReplayJob): readonly ReplayJob[] => [
+    job,
+    ...jobs.list().filter((each) => job.group !== '' && each.group === job.group && each.id !== job.id),
+  ];
+  /** With what the end of a step does to the alias. A hand-over ends for all that were ordered together, or for none. */
   const settle = (id: string): Promise<void> =>
     write(() => {
+      const records: ProducerRecord[] = [];
       const job = jobs.get(id);
-      const state = job === undefined || !isOpen(job) ? undefined : ended(job);
-      if (job === undefined || state === undefined) return Promise.resolve({ records: [], result: undefined });
-      const { mode } = job;
-      const shown = mode === 'scratch' ? [alias.drop(job)] : mode === 'shadow' && job.state !== 'running' ? [alias.flip(job)] : [];
-      return Promise.resolve({ records: [jobRecord({ ...job, state, updatedAt: now() }), ...shown], result: undefined });
+      const joint = job?.mode === 'shadow' && job.state !== 'running';
+      const all = job === undefined ? [] : joint ? together(job).filter(({ state }) => state === job.state) : [job];
+      for (const each of all) {
+        const state = isOpen(each) ? ended(each) : undefined;
+        if (state === undefined) return Promise.resolve({ records: [], result: undefined });
+        records.push(jobRecord({ ...each, state, updatedAt: now() }));
+        if (each.mode === 'scratch') records.push(alias.drop(each));
+        if (joint) records.push(alias.flip(each));
+      }
+      return Promise.resolve({ records, result: undefined });
     }).catch((error: unknown) =>
       log('warn', 'the end of a replay was not written; it is tried again', { replay: id, error: String(error) }),
     );
   jobs.onChange(finish);
   const timer = setInterval(finish, 2000);
 
+  /** @throws SpoolError REPLAY_RUNNING */
+  const refuseSecond = ({ name }: Target, job: ReplayJob): void => {
+    const running = jobs.list().find((other) => other.target === name && isOpen(other));
+    const kept = aliases.get(job.consumer)?.standby == null ? undefined : aliases.get(job.consumer)!.replayId;
+    const other = running?.id ?? kept;
+    if (other === undefined) return;
+    const why = running === undefined ? 'keeps a second copy: drop it first' : `is ${running.state}`;
+    throw new SpoolError('REPLAY_RUNNING', `replay ${other} of ${name} ${why}`, { facts: { replay: other } });
+  };
   /** What sets a replay going: an order to the consumer, or a copy beside it. */
   const begin = (
     target: Target,
@@ -207,53 +227,56 @@ export async function openReplayService({ instance, registry, own = () => [], ..
   };
   return {
     async start(request, actor, key) {
-      if (key !== undefined) {
-        const before = knownAs(idOf(actor, key), request);
-        if (before !== undefined) return view(before);
-      }
-      const target = targetOf(registry, own(), request);
+      const first = key === undefined ? randomUUID() : idOf(actor, key);
+      const before = knownAs(first, request);
+      if (before !== undefined) return view(before);
+      const names = [request.target, ...(request.with ?? [])];
+      const targets = names.map((target) => targetOf(registry, own(), { ...request, target }));
       refuseLoss(request);
-      const { partitions: plan, filter } = await planOf(instance, places, target, request);
-      const resetState = request.resetState ?? (request.from === 'earliest' && filter === undefined && target.restores === undefined);
+      refuseTwins(request, targets);
+      const endsOf = endsAtOnce(kafka);
       const at = now();
-      const job: ReplayJob = {
-        id: key === undefined ? randomUUID() : idOf(actor, key),
-        target: target.name,
-        consumer: target.readModel ?? target.consumer!,
-        mode: request.mode,
-        state: request.dryRun ? 'planned' : 'running',
-        request: JSON.stringify(request),
-        partitions: plan.map((each) => ({ ...each, start: Number(each.start), target: Number(each.target) })),
-        reason: request.reason,
-        actor: actor.name,
-        createdAt: at,
-        updatedAt: at,
-        error: null,
-      };
+      const planned = await Promise.all(
+        targets.map(async (target, index) => {
+          const { partitions: plan, filter } = await planOf(instance, places, target, request, endsOf);
+          const job: ReplayJob = {
+            id: index === 0 ? first : key === undefined ? randomUUID() : idOf(actor, JSON.stringify([key, target.name])),
+            target: target.name,
+            consumer: target.readModel ?? target.consumer!,
+            group: targets.length === 1 ? '' : first,
+            mode: request.mode,
+            state: request.dryRun ? 'planned' : 'running',
+            request: JSON.stringify(request),
+            partitions: plan.map((each) => ({ ...each, start: Number(each.start), target: Number(each.target) })),
+            reason: request.reason,
+            actor: actor.name,
+            createdAt: at,
+            updatedAt: at,
+            error: null,
+          };
+          return { target, plan, filter, job };
+        }),
+      );
       if (request.dryRun) {
+        const { job, plan, filter } = planned[0]!;
         const speeds = jobs.list().flatMap((each) => (each.target === job.target ? (speedOf(each, jobs.progress(each.id)) ?? []) : []));
         const offsetsPerSecond = speeds.length === 0 ? undefined : Math.max(...speeds);
         return { ...view(job), preview: await previewOf({ kafka, plan, filter, offsetsPerSecond, rate: request.rate, now }) };
       }
       return write(() => {
-        const before = knownAs(job.id, request);
+        const known = knownAs(first, request);
         // After a commit whose outcome was unknown this is the job itself.
-        if (before !== undefined) return Promise.resolve({ records: [], result: view(before) });
-        const running = jobs.list().find((other) => other.target === target.name && isOpen(other));
-        const kept = aliases.get(job.consumer)?.standby == null ? undefined : aliases.get(job.consumer)!.replayId;
-        const other = running?.id ?? kept;
-        if (other !== undefined) {
-          const why = running === undefined ? 'keeps a second copy: drop it first' : `is ${running.state}`;
-          throw new SpoolError('REPLAY_RUNNING', `replay ${other} of ${target.name} ${why}`, { facts: { replay: other } });
-        }
-        return Promise.resolve({
-          records: [
+        if (known !== undefined) return Promise.resolve({ records: [], result: view(known) });
+        const records = planned.flatMap(({ target, job, filter }) => {
+          refuseSecond(target, job);
+          const resetState = request.resetState ?? (request.from === 'earliest' && filter === undefined && target.restores === undefined);
+          return [
             jobRecord(job),
             ...begin(target, job, request, { resetState, filter }),
             auditRecord(actor, 'replay', target.name, job.reason),
-          ],
-          result: view(job),
+          ];
         });
+        return Promise.resolve({ records, result: view(planned[0]!.job) });
       });
     },
     get: (id) => view(found(id)),
@@ -263,21 +286,23 @@ export async function openReplayService({ instance, registry, own = () => [], ..
       write(async () => {
         const job = found(id);
         const { action } = order;
-        const state = after(job, action);
-        const base = { consumer: consumerOf(job), actor: actor.name, reason: `replay ${id}`, replayId: id };
-        const shown = aliasAfter(alias, job, action, state, await endsOf(instance, job));
-        const control = [];
-        if (order.action === 'throttle') control.push(orderRecord({ ...base, action: 'rate', recordsPerSecond: order.recordsPerSecond }));
-        else if (action === 'pause' || action === 'resume') control.push(orderRecord({ ...base, action }));
-        else if (action === 'cancel' && job.mode === 'rewind') control.push(orderRecord({ ...base, action }));
-        // What held the copy back while it was built does not hold it back when it answers.
-        else if (action === 'promote') control.push(orderRecord({ ...base, action: 'rate' }), orderRecord({ ...base, action: 'resume' }));
-        const changed: ReplayJob = { ...job, state, updatedAt: now() };
-        const moved = state === job.state ? [] : [jobRecord(changed)];
-        return {
-          records: [...moved, ...shown, ...control, auditRecord(actor, `replay.${action}`, id, base.reason)],
-          result: view(changed),
-        };
+        const all = together(job);
+        const obeying = isJoint(action) ? all : all.filter((each) => each === job || takes(each, action));
+        const cut = await cutOf(instance, obeying);
+        const records = obeying.flatMap((each) => {
+          const state = after(each, action);
+          const base = { consumer: consumerOf(each), actor: actor.name, reason: `replay ${each.id}`, replayId: each.id };
+          const shown = aliasAfter(alias, each, action, state, cut(each));
+          const control = [];
+          if (order.action === 'throttle') control.push(orderRecord({ ...base, action: 'rate', recordsPerSecond: order.recordsPerSecond }));
+          else if (action === 'pause' || action === 'resume') control.push(orderRecord({ ...base, action }));
+          else if (action === 'cancel' && each.mode === 'rewind') control.push(orderRecord({ ...base, action }));
+          // What held the copy back while it was built does not hold it back when it answers.
+          else if (action === 'promote') control.push(orderRecord({ ...base, action: 'rate' }), orderRecord({ ...base, action: 'resume' }));
+          const moved = state === each.state ? [] : [jobRecord({ ...each, state, updatedAt: now() })];
+          return [...moved, ...shown, ...control, auditRecord(actor, `replay.${action}`, each.id, base.reason)];
+        });
+        return { records, result: view({ ...job, state: after(job, action), updatedAt: now() }) };
       }),
     report: (id) => reportOf(reported(id)),
     differences: (id) => differenceLines(instance, reported(id)),
@@ -326,13 +351,22 @@ function targetOf(registry: Registry, own: readonly Target[], { target, mode, ..
   return found;
 }
 
+/** @throws SpoolError INVALID_REQUEST */
+function refuseTwins({ dryRun, with: others = [] }: ReplayRequest, targets: readonly Target[]): void {
+  if (dryRun && others.length > 0) throw refused('/with', 'Expected none', 'a dry run is of one target');
+  const twin = targets.find(({ name }, index) => targets.findIndex((each) => each.name === name) < index);
+  if (twin !== undefined) throw refused('/with', `Expected each once: ${twin.name}`, `${twin.name} is named twice`);
+}
+
 const refused = (pointer: string, message: string, why: string): SpoolError =>
   new SpoolError('INVALID_REQUEST', why, { violations: [{ pointer, message }] });
 
-/** Where the log ends now in each partition of a replay. */
-async function endsOf({ kafka }: Instance, { partitions }: ReplayJob): Promise<TopicOffset[]> {
-  const ends = await logEnds(kafka, [...new Set(partitions.map(({ topic }) => topic))]);
-  return [...ends].map(([key, at]) => ({ ...splitPartitionKey(key), offset: Number(at) }));
+/** Where the log ends now: the same for all of them. */
+async function cutOf({ kafka }: Instance, all: readonly ReplayJob[]): Promise<(job: ReplayJob) => TopicOffset[]> {
+  const topicsOf = ({ partitions }: ReplayJob): Set<string> => new Set(partitions.map(({ topic }) => topic));
+  const ends = await logEnds(kafka, [...new Set(all.flatMap((job) => [...topicsOf(job)]))]);
+  const places = [...ends].map(([key, at]) => ({ ...splitPartitionKey(key), offset: Number(at) }));
+  return (job) => places.filter(({ topic }) => topicsOf(job).has(topic));
 }
 
 /** The table of jobs holds all that is written: nobody else writes jobs while this holds the transactional id. */

@@ -18,6 +18,13 @@ const choice = z.union([z.strictObject({ include: names }), z.strictObject({ ski
 export const replayRequest = z
   .strictObject({
     target: z.string().min(1).max(200).describe('The component to replay, or its consumer id'),
+    with: names
+      .max(20)
+      .optional()
+      .describe(
+        'Others that are replayed with it, each as a replay of its own: they begin and end at the same places, take orders together, and are ' +
+          'handed over at one cut, in one step',
+      ),
     mode: z
       .enum(['rewind', 'shadow', 'scratch'])
       .describe(
@@ -86,6 +93,7 @@ export const replayView = z.object({
     'cancelled',
     'unknown',
   ]),
+  group: z.string().nullable().describe('The first of the replays that were ordered together; null: it was ordered alone'),
   reason: z.string(),
   actor: z.string(),
   createdAt: z.iso.datetime(),

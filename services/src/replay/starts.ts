@@ -46,6 +46,18 @@ export interface Plan {
   readonly filter: ReplayFilter | undefined;
 }
 
+/** Earliest and last stable offsets of a topic; those who are replayed together are given the same. */
+export type EndsOf = (topic: string) => Promise<readonly PartitionOffsets[]>;
+/** Each topic is asked for once. */
+export function endsAtOnce({ admin }: Pick<Instance['kafka'], 'admin'>): EndsOf {
+  const asked = new Map<string, Promise<readonly PartitionOffsets[]>>();
+  return (topic) => {
+    const ends = asked.get(topic) ?? admin.offsets(topic);
+    asked.set(topic, ends);
+    return ends;
+  };
+}
+
 /**
  * Where each partition begins and ends, and what is passed over. The end is fixed now: a record that comes later is new, whatever the replay does.
  * @throws SpoolError OFFSET_OUT_OF_RANGE; UNKNOWN_AGGREGATE, NOT_FOUND, INVALID_REQUEST for an event to begin with that is not there, or not read
@@ -55,6 +67,7 @@ export async function planOf(
   places: EventPlaces,
   { name, sources = [] }: Target,
   { from, to, eventTypes, keys }: ReplayRequest,
+  endsOf: EndsOf,
 ): Promise<Plan> {
   const located = async (at: Wanted, pointer: string): Promise<Located> => {
     const event = isPlace(at) ? undefined : await find(places, (type) => topics.events(type).name, at, now() + lookUpMs, pointer);
@@ -74,7 +87,7 @@ export async function planOf(
   const partitions: Planned[] = [];
   const until: Record<string, string> = {};
   for (const topic of sources) {
-    const ends = await kafka.admin.offsets(topic);
+    const ends = await endsOf(topic);
     const starts = await first(topic, ends);
     for (const { partition, latest } of ends) partitions.push({ topic, partition, start: starts.get(partition) ?? latest, target: latest });
     for (const [partition, at] of (await last?.(topic, ends)) ?? []) until[partitionKey({ topic, partition })] = String(at);

@@ -16,6 +16,12 @@ const Totals = projector('Totals', {
     Added: ({ n }, { totals }, { aggregateId }) => totals.put(aggregateId, { sum: (totals.get(aggregateId)?.sum ?? 0) + n * code.each }),
   },
 });
+/** Another read model of the same events. */
+const Counts = projector('Counts', {
+  of: Counter,
+  tables: { counts: table<number>() },
+  on: { Added: (_, { counts }, { aggregateId }) => counts.put(aggregateId, (counts.get(aggregateId) ?? 0) + code.each) },
+});
 const row = record('count.Row', { id: 'string', sum: 'long' });
 /** All rows of the read model. */
 export const Sums = projection('Sums', {
@@ -23,4 +29,4 @@ export const Sums = projection('Sums', {
   queries: { All: { request: record('count.All', {}), view: record('count.AllView', { rows: arrayOf(row) }) } },
   answer: { All: (_, { totals }) => ({ rows: [...totals.range()].map(([id, { sum }]) => ({ id, sum })) }) },
 });
-export const counting = bundle({ id: 'counting', version: '1.0.0', components: [Counter, Totals, Sums] });
+export const counting = bundle({ id: 'counting', version: '1.0.0', components: [Counter, Totals, Counts, Sums] });

@@ -33,9 +33,18 @@ export const next: Record<Mode, Partial<Record<State, State>>> = {
 export const isOpen = ({ state }: Pick<ReplayJob, 'state'>): boolean =>
   state === 'running' || state === 'ready' || state === 'promoting' || state === 'rollingBack';
 
+/** Whether it is an order that those which were ordered together obey all, or none. */
+export const isJoint = (action: Action): boolean => action === 'promote' || action === 'rollback';
+
+type Place = Pick<ReplayJob, 'id' | 'mode' | 'state'>;
+const allowedOf = ({ mode, state }: Place): Partial<Record<Action, State | undefined>> =>
+  mode === 'unknown' ? {} : (orders[mode][state] ?? {});
+export const takes = (job: Place, action: Action): boolean => action in allowedOf(job);
+
 /** The state after an order. @throws SpoolError INVALID_REQUEST with what may be ordered */
-export function after({ id, mode, state }: Pick<ReplayJob, 'id' | 'mode' | 'state'>, action: Action): State {
-  const allowed = mode === 'unknown' ? {} : (orders[mode][state] ?? {});
+export function after(job: Place, action: Action): State {
+  const { id, mode, state } = job;
+  const allowed = allowedOf(job);
   if (action in allowed) return allowed[action] ?? state;
   const names = Object.keys(allowed);
   throw new SpoolError(
