@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CopyArrivalSchema, type ReadModelAlias, type ReadModelCopy } from '@spool/schemas';
-import { backOffMs, type Instance, type RunningProcessor } from '@spool/streams';
+import { backOffMs, type Instance, type Offset, type RunningProcessor } from '@spool/streams';
 import type { Aliases } from '../registry/aliases.js';
 import { createComparer } from './compare-copies.js';
-import { isAt, offsets, positionsOf, type Copy } from './copy.js';
+import { furthest, isAt, offsets, type Copy } from './copy.js';
 import type { ReadModel } from './read-model.js';
 import { switchedModel } from './switched-model.js';
 
@@ -14,8 +14,8 @@ export interface CopiesOptions {
   readonly consumer: string;
   /** Names of its tables. */
   readonly tables: readonly string[];
-  /** @param silent whether somebody else tells of what is handled */
-  readonly start: (copy: ReadModelCopy, silent: () => boolean) => Promise<Copy>;
+  /** @param silentFor the replay for which a copy is kept that does not answer; undefined of the one that does */
+  readonly start: (copy: ReadModelCopy, silentFor: () => string | undefined) => Promise<Copy>;
 }
 export interface Copies extends AsyncDisposable {
   readonly model: ReadModel;
@@ -45,17 +45,24 @@ export async function openCopies(options: CopiesOptions): Promise<Copies> {
   const started = async (copy: ReadModelCopy): Promise<Copy> => {
     const known = running.get(copy.id);
     if (known !== undefined) return known;
-    const made = await options.start(copy, () => copy.id !== liveId);
+    const made = await options.start(copy, () =>
+      copy.id === liveId ? undefined : (aliases.get(consumer)?.replayId ?? copy.replayId ?? undefined),
+    );
     running.set(copy.id, made);
     return made;
   };
   const model = switchedModel((await started(aliases.get(consumer)?.live ?? first)).model);
   const live = (): Copy => running.get(liveId)!;
 
-  /** Both stand where the live one was stopped, or beyond it. */
+  /** Both stand at one place, the cut or where the first of them was: what lies below was the old one's to act on, the rest is the next one's. */
   const arrive = async (row: ReadModelAlias, old: Copy, next: Copy, signal: AbortSignal): Promise<void> => {
-    const cut = offsets(row.cut);
-    while (!isAt(old, cut) || !isAt(next, cut) || !isAt(next, positionsOf(old))) await sleep(lookMs, undefined, { signal });
+    const both = [old, next];
+    const come = async (place: ReadonlyMap<string, Offset>): Promise<void> => {
+      for (const copy of both) await copy.processor.until(place);
+      while (!both.every((copy) => isAt(copy, place))) await sleep(lookMs, undefined, { signal });
+    };
+    await come(offsets(row.cut));
+    await come(furthest(both));
     const { replayId: job, generation } = row;
     const value = arrivals.encode({ job, instance: instance.id, generation, at: instance.now() });
     await instance.producer.send({ topic: instance.topics.replayJobs.name, key: `${job}/${consumer}/${instance.id}/arrival`, value });
@@ -67,10 +74,12 @@ export async function openCopies(options: CopiesOptions): Promise<Copies> {
     const { id, instance: only } = row.standby ?? first;
     const answering = await started(row.live);
     const other = row.standby === null || (only !== null && only !== instance.id) ? undefined : await started(row.standby);
-    await answering.processor.until(phase === 'handover' ? offsets(row.cut) : undefined);
-    await other?.processor.until(phase === 'kept' ? offsets(row.cut) : undefined);
+    // Whose turn it is to act is settled before either goes on.
     liveId = row.live.id;
     model.switchTo(answering.model);
+    const cut = phase === 'handover' || phase === 'kept' ? offsets(row.cut) : undefined;
+    await other?.processor.until(cut);
+    await answering.processor.until(phase === 'kept' ? undefined : cut);
     for (const [known, copy] of running) {
       if (known === liveId || (other !== undefined && known === id)) continue;
       await model.unread(copy.model, answeringMs);

@@ -10,6 +10,16 @@ export interface Copy {
 
 export const positionsOf = ({ processor }: Copy): ReadonlyMap<string, Offset> =>
   new Map(processor.status().partitions.map((at) => [partitionKey(at), at.position]));
+/** Of each partition, where the one that is ahead stands. */
+export function furthest(copies: readonly Copy[]): ReadonlyMap<string, Offset> {
+  const places = new Map<string, Offset>();
+  for (const copy of copies)
+    for (const [key, at] of positionsOf(copy)) {
+      const known = places.get(key);
+      if (known === undefined || at > known) places.set(key, at);
+    }
+  return places;
+}
 /** In every partition. */
 export function isAt(copy: Copy, wanted: ReadonlyMap<string, Offset>): boolean {
   const positions = positionsOf(copy);

@@ -11,8 +11,8 @@ export interface ProjectorWork {
   readonly handle: (record: ConsumedRecord, context: LocalContext) => void | Promise<void>;
   /** Only where it takes batches. */
   readonly handleGroup?: (records: readonly ConsumedRecord[], context: GroupContext) => void | Promise<void>;
-  /** Tells of what was handled since the last commit. @param silent it is told elsewhere */
-  committed(silent: boolean): void;
+  /** Tells of what was handled since the last commit. */
+  committed(): void;
 }
 
 interface Taken {
@@ -25,18 +25,20 @@ interface Timed {
   readonly handleUs: number;
 }
 
-/**
- * @param bound the context whose events it handles
- * @param gateway that its questions go through
- * @param tables what its handlers write to
- */
-export function projectorWork(
-  hosting: Hosting,
-  projector: Projector,
-  bound: string,
-  gateway: Pick<QueryGateway, 'ask'>,
-  tables: (context: GroupContext) => unknown,
-): ProjectorWork {
+export interface ProjectorWorkOptions {
+  readonly hosting: Hosting;
+  readonly projector: Projector;
+  /** The context whose events it handles. */
+  readonly bound: string;
+  /** That its questions go through. */
+  readonly gateway: Pick<QueryGateway, 'ask'>;
+  /** What its handlers write to. */
+  readonly tables: (context: GroupContext) => unknown;
+  /** The replay for which this copy is kept; undefined of the one that answers. To a copy that does not, every event is replayed. */
+  readonly silentFor: () => string | undefined;
+}
+
+export function projectorWork({ hosting, projector, bound, gateway, tables, silentFor }: ProjectorWorkOptions): ProjectorWork {
   const { instance, bundle } = hosting;
   const { name: component, handlers, onBatch, asks } = projector;
   const read = eventReader(projector.of, instance.codec, instance.topics, { unknown: projector.unknown, bound });
@@ -62,7 +64,7 @@ export function projectorWork(
     const began = performance.now();
     const apply = (event: ReadEvent | undefined): void | Promise<void> => {
       if (!wanted(event)) return undefined;
-      const taken = { record, event, replayId: context.replayId };
+      const taken = { record, event, replayId: context.replayId ?? silentFor() };
       const done = (): void => timed(taken, microsSince(began));
       const handler = handlers[event.type]!;
       const pending = handled<unknown>(hosting, messageOf(taken), () =>
@@ -79,7 +81,7 @@ export function projectorWork(
     for (const record of records) {
       const pending = read(record);
       const event = pending instanceof Promise ? await pending : pending;
-      if (wanted(event)) taken.push({ record, event, replayId: context.replayOf(record) });
+      if (wanted(event)) taken.push({ record, event, replayId: context.replayOf(record) ?? silentFor() });
     }
     if (taken.length === 0) return;
     const began = performance.now();
@@ -103,8 +105,8 @@ export function projectorWork(
   return {
     handle: onBatch === undefined ? one : (record, context) => batch(onBatch, [record], context),
     ...(onBatch === undefined ? {} : { handleGroup: (records, context) => batch(onBatch, records, context) }),
-    committed(silent) {
-      for (const [record, { event, handleUs }] of silent ? [] : timings) {
+    committed() {
+      for (const [record, { event, handleUs }] of timings) {
         const { type, meta } = event;
         const told = { component, componentKind: 'projector', messageKind: 'event', type, record, meta, handleUs } as const;
         emitSpan(instance, { ...told, commitUs: 0, outcome: null, errorClass: null, replayId: null });

@@ -42,10 +42,10 @@ async function hostInContext(
   const consumer = consumerId(hosting.bundle.id, projector.name, projector.version, bound);
   const start = startCopy(hosting, projector, bound, gateway);
   // What is kept elsewhere has one copy.
-  if (projector.home !== undefined) return start(consumer, () => false);
+  if (projector.home !== undefined) return start(consumer, () => undefined);
   return openCopies({
     ...{ instance, aliases, consumer, tables: projector.tables },
-    start: (copy, silent) => start(copyConsumer(consumer, copy.id), silent, beginningOf(copy, instance.now())),
+    start: (copy, silentFor) => start(copyConsumer(consumer, copy.id), silentFor, beginningOf(copy, instance.now())),
   });
 }
 
@@ -58,7 +58,7 @@ function beginningOf({ replayId, starts, targets }: ReadModelCopy, startedAt: nu
 
 const startCopy =
   (hosting: Hosting, projector: Projector, bound: string, gateway: Pick<QueryGateway, 'ask'>) =>
-  async (consumer: string, silent: () => boolean, begins?: StoreCheckpoint): Promise<Copy> => {
+  async (consumer: string, silentFor: () => string | undefined, begins?: StoreCheckpoint): Promise<Copy> => {
     const { instance } = hosting;
     const sources = projector.of.map(({ name }) => instance.topics.events(name));
     // Those whom it asks may start after it.
@@ -83,7 +83,7 @@ const startCopy =
       ...(home.close === undefined ? {} : { close: home.close }),
       async open(task) {
         const { store, tables } = await home.open(task);
-        const { committed, ...handlers } = projectorWork(hosting, projector, bound, gateway, tables);
+        const { committed, ...handlers } = projectorWork({ hosting, projector, bound, gateway, tables, silentFor });
         return localWork({
           consumer,
           store,
@@ -95,7 +95,7 @@ const startCopy =
           now: instance.now,
           ...handlers,
           onCommitted() {
-            committed(silent());
+            committed();
             home.committed();
           },
         });

@@ -18,7 +18,10 @@ export interface EventContext {
   readonly version: number;
   /** When the event was decided, in milliseconds since the epoch: the same on replay. */
   readonly at: number;
-  /** Set while the event is replayed. */
+  /**
+   * Set while the event is replayed, and in a copy of the read model that does not answer. What acts on the outside world does so where it is not set: of
+   * each event that comes live, once on each instance, whatever is rewound or handed over.
+   */
   readonly replayId: string | undefined;
   readonly correlationId: string | undefined;
 }

@@ -19,7 +19,7 @@ import { registryProcessor } from '../registry/index.js';
 import { openReplayService, type ReplayService } from './replay-service.js';
 import { noEvents } from './starts.js';
 import { replayRequest, type ReplayRequest } from './requests.js';
-import { code, Counter, counting, Sums } from './testing.js';
+import { acted, code, Counter, counting, Sums } from './testing.js';
 
 const actor = { name: 'ada', roles: ['operator'] };
 const topics = topicCatalogue({ partitions: 2 });
@@ -169,6 +169,29 @@ describe('a shadow replay', () => {
     expect(stores('counting-1')).toEqual([copy(id)]);
     await add(3);
     expect(await rows()).toEqual(truth());
+  }, 60_000);
+
+  it('has each event acted on once on each instance, whichever copy it is that does, from hand-over to hand-over under load', async () => {
+    acted.clear();
+    await add(20);
+    const events = load();
+    const { id } = await replays.start(request('shadow'), actor);
+    await comes(id, 'ready');
+    for (const [action, wanted] of Array.from({ length: 4 }, () => [
+      ['promote', 'completed'] as const,
+      ['rollback', 'rolledBack'] as const,
+    ]).flat()) {
+      await events.go();
+      await replays.order(id, { action }, actor);
+      await comes(id, wanted);
+    }
+    await events.go();
+    await events.stop();
+    expect(await rows()).toEqual(truth());
+    expect([acted.size, new Set(acted.values())]).toEqual([
+      [...sent.values()].reduce((sum, count) => sum + count),
+      new Set([instances.size]),
+    ]);
   }, 60_000);
 
   it('of several read models is handed over at one cut and in one step, and takes orders together', async () => {

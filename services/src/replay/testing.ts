@@ -9,11 +9,16 @@ export const Counter = aggregate('Counter', {
 });
 /** What a deployment of other code changes: by how much an event counts. */
 export const code = { each: 1 };
+/** How often an event was acted on, over all instances, by its id. */
+export const acted = new Map<string, number>();
 const Totals = projector('Totals', {
   of: Counter,
   tables: { totals: table<{ readonly sum: number }>() },
   on: {
-    Added: ({ n }, { totals }, { aggregateId }) => totals.put(aggregateId, { sum: (totals.get(aggregateId)?.sum ?? 0) + n * code.each }),
+    Added: ({ n }, { totals }, { aggregateId, eventId, replayId }) => {
+      totals.put(aggregateId, { sum: (totals.get(aggregateId)?.sum ?? 0) + n * code.each });
+      if (replayId === undefined) acted.set(eventId, (acted.get(eventId) ?? 0) + 1);
+    },
   },
 });
 /** Another read model of the same events. */

@@ -13,11 +13,19 @@ interface Reading {
 export class Limits {
   #limits: ReadonlyMap<string, Offset> | undefined;
   readonly #reached = new Set<string>();
+  #changed = false;
 
   constructor(private readonly intake: Reading) {}
 
   set(limits: ReadonlyMap<string, Offset> | undefined): void {
     this.#limits = limits;
+    this.#changed = true;
+  }
+
+  /** After a change, lets the partitions go on that stand at a limit. Nothing may be under way: a group that was cut there would be read again. */
+  release(): void {
+    if (!this.#changed) return;
+    this.#changed = false;
     for (const key of this.#reached) this.intake.release(key);
     this.#reached.clear();
   }

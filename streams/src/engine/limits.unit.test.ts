@@ -29,6 +29,9 @@ describe('the limits of a task', () => {
     expect(limits.within(group)).toEqual({ records: [at(0, 5), at(1, 5), at(0, 6)], positions: map({ 't-0': 7, 't-1': 6 }) });
     expect([...still]).toEqual(['t-0']);
     limits.set(undefined);
+    // What was cut may be under way.
+    expect([...still]).toEqual(['t-0']);
+    limits.release();
     expect([limits.within(group), still.size]).toEqual([group, 0]);
   });
 

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { SpoolError } from '@spool/schemas';
 import { until } from '@spool/schemas/testing';
 import { createMemoryCluster, type MemoryCluster } from '../kafka/memory/connect.js';
@@ -173,6 +174,30 @@ describe('a processor on its own store', () => {
     await until(() => handled >= before + 30);
     // Thirty records at a hundred a second; the last slice's wait comes after it.
     expect(performance.now() - began).toBeGreaterThan(150);
+  });
+});
+
+describe('the limits of a processor', () => {
+  it('may change while a group that was cut at one is under way: nothing is handled twice', async () => {
+    let go = (): void => undefined;
+    let began = 0;
+    const gate = new Promise<void>((resolve) => (go = resolve));
+    await send(...Array.from({ length: 10 }, (_, index) => `a:${index}`));
+    const [key] = (await kafka.admin.offsets('in')).filter(({ latest }) => latest > 0n).map(({ partition }) => `in-${partition}`);
+    const processor = await start(async (record, context) => {
+      began += 1;
+      if (began === 4) await gate;
+      count(record, context);
+    }, 3);
+    // 1. Three are handled, the next group is under way. 2. It is read beyond, and cut, once it goes on.
+    await until(() => began === 4);
+    const cut = processor.until(new Map([[key!, offset(7)]]));
+    go();
+    await cut;
+    for (const limit of [8, 9, undefined])
+      await processor.until(limit === undefined ? undefined : new Map([[key!, offset(limit)]])).then(() => sleep(0));
+    await processor.caughtUp();
+    expect(rowOf(store, 'a')).toEqual({ count: 10, values: '0123456789' });
   });
 });
 

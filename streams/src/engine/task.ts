@@ -373,6 +373,7 @@ export class Task {
       const group = this.#limits.within(failed.group);
       return group && { ...failed, group };
     }
+    this.#limits.release();
     for (const key of this.#standstill.due()) this.#intake.release(key);
     const stepped = this.#paused;
     const group = this.#take();
