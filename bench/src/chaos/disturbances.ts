@@ -34,7 +34,7 @@ export function plan(seed: number, kills: number, of: number, restarts = 0): rea
   })).sort((a, b) => a.after - b.after);
 }
 
-async function disturb(child: SupervisedChild, { kind, stoppedMs }: Disturbance): Promise<void> {
+export async function disturb(child: SupervisedChild, { kind, stoppedMs }: Pick<Disturbance, 'kind' | 'stoppedMs'>): Promise<void> {
   // One that was killed a moment ago comes back first.
   await child.untilReady(quietMs);
   if (kind === 'kill') return child.kill();

@@ -11,6 +11,8 @@ import { bankTamperings } from './bank/tampering.js';
 import { chaosCommands } from './commands/commands.js';
 import { chaosLeader } from './commands/leader.js';
 import { chaosEngine } from './engine.js';
+import { replayTamperings } from './replay/counting.js';
+import { chaosReplay } from './replay/replay.js';
 import { commandTamperings, tamperings } from './instance/tampering.js';
 import { chaosSink } from './sink/sink.js';
 import { sinkTamperings } from './sink/tampering.js';
@@ -22,6 +24,7 @@ npm run chaos -- bank [--seed n] [--kills 20] [--transfers 2000] [--tamper ${ban
 npm run chaos -- leader [--seed n] [--seconds 60] [--clients 64] [--quick]
 npm run chaos -- standby [--keys 1000000] [--session 1000] [--quick]
 npm run chaos -- sink [--seed n] [--kills 100] [--restarts 10] [--records 2000000] [--tamper ${sinkTamperings.join('|')}] [--quick]
+npm run chaos -- replay [--seed n] [--promotes 100] [--passes 12] [--tamper ${replayTamperings.join('|')}] [--quick]
 npm run chaos -- registry [--seed n] [--seconds 120] [--quick]`;
 /** How soon after a new leader commands are to go on. */
 const resumeMs = 5000;
@@ -42,6 +45,8 @@ const { values, positionals } = parseArgs({
     keys: { type: 'string' },
     seconds: { type: 'string' },
     session: { type: 'string' },
+    promotes: { type: 'string' },
+    passes: { type: 'string' },
     tamper: { type: 'string' },
     'writer-per-task': { type: 'boolean' },
     quick: { type: 'boolean' },
@@ -64,6 +69,9 @@ const sessionTimeoutMs = number(values.session, 1000);
 const commands = number(values.commands, quick ? 5000 : 50_000);
 const clients = number(values.clients, 64);
 const transfers = number(values.transfers, quick ? 300 : 2000);
+const promotes = number(values.promotes, quick ? 10 : 100);
+const passes = number(values.passes, quick ? 3 : 12);
+const replayTampering = replayTamperings.find((name) => name === values.tamper);
 const tampering = tamperings.find((name) => name === values.tamper);
 const commandTampering = commandTamperings.find((name) => name === values.tamper);
 const sinkTampering = sinkTamperings.find((name) => name === values.tamper);
@@ -216,16 +224,41 @@ async function sink(brokers: readonly string[], dataDir: string): Promise<boolea
   return found.length === 0;
 }
 
-const runs = { engine, commands: commandsRun, bank, leader, standby, sink, registry };
+/** Replays of each mode, while the service, workers and the broker are killed at each step; and hand-overs under load. */
+async function replay(brokers: readonly string[], dataDir: string): Promise<boolean> {
+  console.log(`seed ${seed}: ${promotes} hand-overs, then ${passes} replays, at each step of which something is killed`);
+  const began = performance.now();
+  const found = await chaosReplay({
+    ...{ brokers, dataDir, seed, promotes, passes, progress },
+    killBroker: async () => {
+      await kafka.kill(0);
+      await kafka.untilReady(60_000);
+    },
+    events: 3000,
+    deadlineMs: 120_000 + promotes * 3000 + passes * 90_000,
+    ...(replayTampering === undefined ? {} : { tampering: replayTampering }),
+  });
+  const seconds = Math.round((performance.now() - began) / 1000);
+  for (const line of found.slice(0, 50)) console.log(line);
+  console.log(
+    found.length === 0
+      ? `each replay ended right, and every row and every effect is there once (${seconds} s)`
+      : `${found.length} differences (${seconds} s); again with --seed ${seed}`,
+  );
+  return found.length === 0;
+}
+
+const runs = { engine, commands: commandsRun, bank, leader, standby, sink, replay, registry };
 const tamperingOf: Readonly<Record<string, string | undefined>> = {
   engine: tampering,
   commands: commandTampering,
   bank: bankTampering,
   sink: sinkTampering,
+  replay: replayTampering,
 };
 const run = positionals.length === 1 ? Object.entries(runs).find(([name]) => name === positionals[0])?.[1] : undefined;
 const isBad =
-  ![seed, kills, restarts, records, commands, clients, transfers, standbys, keys, seconds, sessionTimeoutMs].every(
+  ![seed, kills, restarts, records, commands, clients, transfers, promotes, passes, standbys, keys, seconds, sessionTimeoutMs].every(
     (n) => Number.isInteger(n) && n >= 0,
   ) ||
   (values.tamper !== undefined && tamperingOf[positionals[0] ?? ''] === undefined);

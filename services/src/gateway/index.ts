@@ -1,1 +1,2 @@
+export { replayRoutes } from './replay-routes.js';
 export { gatewayRoutes, type GatewayRoutesOptions } from './routes.js';
