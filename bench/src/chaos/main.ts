@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { startKafka } from '@spool/embedded';
 import { startRegistryServer } from '@spool/schemas/testing';
@@ -28,6 +29,8 @@ npm run chaos -- replay [--seed n] [--promotes 100] [--passes 12] [--tamper ${re
 npm run chaos -- registry [--seed n] [--seconds 120] [--quick]`;
 /** How soon after a new leader commands are to go on. */
 const resumeMs = 5000;
+/** After which a broker that dies has lived. */
+const steadyMs = 10_500;
 /** What a take-over with a standby may take. */
 const takeOverMs = 3000;
 
@@ -226,13 +229,17 @@ async function sink(brokers: readonly string[], dataDir: string): Promise<boolea
 
 /** Replays of each mode, while the service, workers and the broker are killed at each step; and hand-overs under load. */
 async function replay(brokers: readonly string[], dataDir: string): Promise<boolean> {
+  let brokerSince = Date.now();
   console.log(`seed ${seed}: ${promotes} hand-overs, then ${passes} replays, at each step of which something is killed`);
   const began = performance.now();
   const found = await chaosReplay({
     ...{ brokers, dataDir, seed, promotes, passes, progress },
-    killBroker: async () => {
+    async killBroker() {
+      // Who dies again and again soon after its start is given up by its supervisor.
+      await sleep(Math.max(0, brokerSince + steadyMs - Date.now()));
       await kafka.kill(0);
       await kafka.untilReady(60_000);
+      brokerSince = Date.now();
     },
     events: 3000,
     deadlineMs: 120_000 + promotes * 3000 + passes * 90_000,

@@ -9,6 +9,7 @@ const code = await runProgram(process.argv.slice(2), {
   folder: process.cwd(),
   out: (text) => process.stdout.write(text),
   err: (text) => process.stderr.write(text),
+  isTerminal: process.stderr.isTTY,
   signal: stop.signal,
 });
 process.exitCode = code;

@@ -7,6 +7,7 @@ import { runCommandLine } from '../invoker/command-line-host.js';
 import { connectPlatform, platformSettings, readEnvironment } from '../settings/settings.js';
 import { describeText } from './describe-text.js';
 import { loadBundle } from './load-bundle.js';
+import { addPlatformCommands } from './platform-commands.js';
 
 /** What the program has of its process. */
 export interface ProgramContext {
@@ -14,6 +15,8 @@ export interface ProgramContext {
   readonly folder: string;
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
+  /** Whether a person looks at what goes to `err`. */
+  readonly isTerminal: boolean;
   /** Fires when the process is told to stop. */
   readonly signal: AbortSignal;
 }
@@ -26,7 +29,7 @@ const environment = z.object({
 export async function runProgram(args: readonly string[], context: ProgramContext): Promise<number> {
   const { out, err, folder } = context;
   const program = new Command('spool')
-    .description('Works with bundles of the Spool platform.')
+    .description('Works with bundles of the Spool platform, and with a platform that runs.')
     .exitOverride()
     .configureOutput({ writeOut: out, writeErr: err });
   program
@@ -46,15 +49,19 @@ export async function runProgram(args: readonly string[], context: ProgramContex
     .argument('<invoker>', 'its name')
     .argument('[arguments...]', 'its arguments, after --')
     .action((module: string, name: string, given: readonly string[]) => invoke(context, module, name, given));
+  let code = 0;
+  addPlatformCommands(program, context, () => (code = 1));
   try {
     await program.parseAsync(args, { from: 'user' });
-    return 0;
+    return code;
   } catch (thrown) {
     // The program has said it already.
     if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : 2;
-    const { code, message, entry } = toSpoolError(thrown);
-    err(`${code}: ${message}\n${entry.retryable === 'never' ? '' : `${entry.remedy}\n`}`);
-    return thrown instanceof SpoolError && code === 'INVALID_REQUEST' ? 2 : 1;
+    const error = toSpoolError(thrown);
+    err(`${error.code}: ${error.message}\n`);
+    for (const { pointer, message } of error.violations) err(`  ${pointer}: ${message}\n`);
+    if (error.entry.retryable !== 'never') err(`${error.entry.remedy}\n`);
+    return thrown instanceof SpoolError && error.code === 'INVALID_REQUEST' ? 2 : 1;
   }
 }
 
