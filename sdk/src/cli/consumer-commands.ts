@@ -1,7 +1,7 @@
 import { SpoolError } from '@spool/schemas';
 import type { PlatformApi } from './platform-api.js';
-import { json, table } from './printing.js';
-import { numberOf, placeOf, type Screen } from './replay-commands.js';
+import { json, table, type Screen } from './printing.js';
+import { numberOf, placeOf } from './replay-commands.js';
 
 interface Consumer {
   readonly id: string;
@@ -42,7 +42,7 @@ function showOne(screen: Screen, consumer: Consumer): void {
 }
 
 /** The orders that a consumer takes as `spool consumers <id> <order>`. */
-export const consumerOrders = ['pause', 'resume', 'step', 'rate', 'seek', 'reset', 'retry', 'discard'] as const;
+const consumerOrders = ['pause', 'resume', 'step', 'rate', 'seek', 'reset', 'retry', 'discard'] as const;
 
 export async function orderConsumer(
   api: PlatformApi,

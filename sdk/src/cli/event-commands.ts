@@ -1,7 +1,6 @@
 import { SpoolError } from '@spool/schemas';
 import type { PlatformApi, Query } from './platform-api.js';
-import { json, jsonLine, table } from './printing.js';
-import type { Screen } from './replay-commands.js';
+import { json, jsonLine, table, type Screen } from './printing.js';
 
 interface Event {
   readonly id: string;

@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
+import type { ProgramContext } from './context.js';
 import { orderConsumer, showConsumer, showConsumers } from './consumer-commands.js';
 import { showEvents, type EventOptions } from './event-commands.js';
 import { openPlatformApi, type PlatformApi } from './platform-api.js';
-import type { ProgramContext } from './program.js';
-import { orderReplay, show, showReplays, startReplay, waitFor, type ReplayOptions, type Screen } from './replay-commands.js';
+import type { Screen } from './printing.js';
+import { orderReplay, show, showReplays, startReplay, waitFor, type ReplayOptions } from './replay-commands.js';
 
 interface Common {
   readonly url?: string;

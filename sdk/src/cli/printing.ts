@@ -1,3 +1,12 @@
+/** Where a command prints. */
+export interface Screen {
+  readonly out: (text: string) => void;
+  readonly err: (text: string) => void;
+  /** Whether a person is looking at stderr. */
+  readonly isTerminal: boolean;
+  readonly json: boolean;
+}
+
 /** Rows under their headings, in columns as wide as they have to be; numbers on the right. */
 export function table(headings: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const cells = [headings, ...rows.map((row) => row.map((cell) => (typeof cell === 'number' ? cell.toLocaleString('en') : cell)))];

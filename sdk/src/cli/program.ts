@@ -5,21 +5,10 @@ import { z } from 'zod';
 import { describe } from '../bundle/describe.js';
 import { runCommandLine } from '../invoker/command-line-host.js';
 import { connectPlatform, platformSettings, readEnvironment } from '../settings/settings.js';
+import type { ProgramContext } from './context.js';
 import { describeText } from './describe-text.js';
 import { loadBundle } from './load-bundle.js';
 import { addPlatformCommands } from './platform-commands.js';
-
-/** What the program has of its process. */
-export interface ProgramContext {
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly folder: string;
-  readonly out: (text: string) => void;
-  readonly err: (text: string) => void;
-  /** Whether a person looks at what goes to `err`. */
-  readonly isTerminal: boolean;
-  /** Fires when the process is told to stop. */
-  readonly signal: AbortSignal;
-}
 
 const environment = z.object({
   SCHEMA_REGISTRY_URL: z.url({ protocol: /^https?$/, error: 'must be a URL that begins with http:// or https://' }),

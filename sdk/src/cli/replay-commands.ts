@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { SpoolError } from '@spool/schemas';
 import type { PlatformApi } from './platform-api.js';
-import { again, bar, json, jsonLine, table } from './printing.js';
+import { again, bar, json, jsonLine, table, type Screen } from './printing.js';
 
 /** What is printed of a replay; with `--json` all that the platform says is. */
 interface Replay {
@@ -31,14 +31,6 @@ interface Report {
   readonly equal: boolean;
   readonly tables: readonly { table: string; rows: number; copyRows: number; added: number; removed: number; changed: number }[];
   readonly samples: readonly { table: string; key: string; live: unknown; copy: unknown }[];
-}
-
-export interface Screen {
-  readonly out: (text: string) => void;
-  readonly err: (text: string) => void;
-  /** Whether a person is looking at stderr. */
-  readonly isTerminal: boolean;
-  readonly json: boolean;
 }
 
 export interface ReplayOptions {
@@ -157,7 +149,7 @@ export function show(screen: Screen, replay: Replay): void {
   );
 }
 
-export function showReport(screen: Screen, report: Report): void {
+function showReport(screen: Screen, report: Report): void {
   if (screen.json) return screen.out(json(report));
   screen.out(`${report.equal ? 'the copy is equal' : 'the copy differs'}\n\n`);
   screen.out(
@@ -177,7 +169,7 @@ export function showReport(screen: Screen, report: Report): void {
 }
 
 /** The orders that a replay takes as `spool replays <id> <order>`. */
-export const replayOrders = ['pause', 'resume', 'cancel', 'promote', 'rollback', 'drop', 'throttle'] as const;
+const replayOrders = ['pause', 'resume', 'cancel', 'promote', 'rollback', 'drop', 'throttle'] as const;
 
 export async function orderReplay(api: PlatformApi, screen: Screen, id: string, order: string, value: string | undefined): Promise<void> {
   const path = `/replays/${encodeURIComponent(id)}`;

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -26,7 +27,7 @@ let running: RunningBundle;
 
 beforeAll(async () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'spool-cli-'));
-  closing.push(() => Promise.resolve(rmSync(dataDir, { recursive: true, force: true })));
+  closing.push(() => rm(dataDir, { recursive: true, force: true }));
   const kafka = createMemoryCluster().connect();
   closing.push(() => kafka.close());
   const topics = topicCatalogue({ partitions: 2 });
