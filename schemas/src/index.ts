@@ -47,6 +47,7 @@ export {
   type ValueOf,
 } from './inline/record.js';
 export { createHttpRegistry, type HttpRegistryOptions } from './codec/http-registry.js';
+export { containerDecoder, containerEncoder } from './container/container.js';
 export { lint, type LintOptions } from './lint/lint.js';
 export { suspectedRenames } from './lint/renames.js';
 export { createUpcasters, upcaster, type Upcaster, type Upcasters, type WrittenType } from './upcast/upcasters.js';

@@ -28,6 +28,7 @@ export { foldQuery } from './aggregate/fold.js';
 export { takeSnapshot } from './aggregate/host.js';
 export { snapshotPrefix } from './aggregate/rows.js';
 export { stateHash } from './aggregate/snapshots.js';
+export { outcomePrefix } from './outcomes/outcomes.js';
 export { bundle, type Bundle, type BundleOptions, type Component, type Repository } from './bundle/bundle.js';
 export {
   bundleDescriptor,

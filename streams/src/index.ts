@@ -9,6 +9,7 @@ export { localWork, type GroupContext, type LocalContext, type LocalWorkOptions 
 export { offsetWork, type OffsetWorkOptions } from './engine/offset-work.js';
 export { runProcessor, type ProcessorOptions, type RunningProcessor } from './engine/processor.js';
 export { readToEnd, type ReadToEndOptions, type RestoreProgress, type RestoreSource, type TaskCheckpoint } from './engine/restore.js';
+export { engineKey, relocatedLetter, relocatedParked, type Relocate } from './engine/relocate.js';
 export { backOffMs } from './engine/retry.js';
 export { standsAt } from './engine/standstill.js';
 export { isTransient } from './engine/parking.js';

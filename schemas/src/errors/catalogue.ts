@@ -186,6 +186,25 @@ export const catalogue = {
     title: 'The position is outside the log',
     remedy: 'Use a position between the start and the end that the detail names.',
   },
+  // Back-ups
+  BACKUP_DAMAGED: {
+    status: 422,
+    retryable: 'never',
+    title: 'The back-up is not what was written',
+    remedy: 'Use another copy of it; the detail names what differs.',
+  },
+  TOPIC_NOT_EMPTY: {
+    status: 409,
+    retryable: 'never',
+    title: 'A topic holds records already',
+    remedy: 'Restore onto an empty cluster, or delete the topics that the detail names.',
+  },
+  RESTORE_UNFINISHED: {
+    status: 503,
+    retryable: 'fatal',
+    title: 'A restore did not come to its end',
+    remedy: 'Run the same restore again: it goes on where it stopped.',
+  },
   // Schemas
   SCHEMA_UNKNOWN: { status: 404, retryable: 'never', title: 'No such schema', remedy: 'Register the schema before a record refers to it.' },
   SCHEMA_INCOMPATIBLE: {

@@ -12,6 +12,7 @@ import {
 import { connectKafka, leaseGrantor, openInstance, platformBundle, platformTopics, type Kafka, type Log } from '@spool/streams';
 import { Registry as Metrics } from 'prom-client';
 import type { Logger } from 'pino';
+import { refuseHalfRestored } from '../backup/index.js';
 import { clusterProcessor, openDrains, openSettings } from '../cluster/index.js';
 import { openConsumerService } from '../consumers/index.js';
 import { createVerifier, eventTails, openEventStore } from '../event-store/index.js';
@@ -76,6 +77,8 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   if ('url' in config.schemaRegistry) schemaRegistryUrl = config.schemaRegistry.url;
   else {
     const kafka: Kafka = keep(await connectKafka({ ...config.kafka, clientId: 'spool-schema-registry' }));
+    // Before anything writes to a topic.
+    await refuseHalfRestored(kafka, topics);
     const registry = keep(
       await startSchemaRegistry({ kafka, port: config.schemaRegistry.port, topic: `${topics.namespace}_schemas`, log }),
     );
@@ -85,6 +88,7 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   // 2. This process as an instance, and the registry of bundles.
   const { kafka, codec } = await connectPlatform({ ...config, schemaRegistryUrl, clientId: config.instance, log });
   keep(kafka);
+  await refuseHalfRestored(kafka, topics);
   await kafka.admin.ensureTopics(platformTopics(topics));
   const { version, instance: id, dataDir } = config;
   const instance = keep(

@@ -49,7 +49,7 @@ export interface RestoreOptions {
 }
 
 /** Keys of the changelog that are the engine's: `c/<task>` the checkpoint, `c/<task>/<transactional id>` the claim of one writer. */
-const checkpointPrefix = 'c/';
+export const checkpointPrefix = 'c/';
 const checkpointTable = '$checkpoint';
 /** When the store was last known to have all of the changelog, in milliseconds. */
 const followedRow = 'followed';

@@ -24,7 +24,7 @@ export const rowValue = <V>({ ttlMs }: StoreSpec, row: unknown): V => (ttlMs ===
 
 /** Rows of declared stores have this prefix in the changelog, then the store, a slash, and their key. */
 const rowPrefix = 's/';
-const rowId = (store: string, key: string): string => `${rowPrefix}${store}/${key}`;
+export const rowId = (store: string, key: string): string => `${rowPrefix}${store}/${key}`;
 function splitRow(id: string): [store: string, key: string] {
   const slash = id.indexOf('/', rowPrefix.length);
   return [id.slice(rowPrefix.length, slash), id.slice(slash + 1)];

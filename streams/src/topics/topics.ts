@@ -78,6 +78,8 @@ export function topicCatalogue({ namespace = '', partitions = 3 }: TopicOptions 
     metrics: deleted('telemetry.metrics', day),
     lag: deleted('telemetry.lag', day),
     audit: forEver('audit', 1),
+    /** Which back-up these topics are restored from, and whether that came to its end. */
+    restored: compacted('restored', 1),
   } as const;
 }
 export type TopicCatalogue = ReturnType<typeof topicCatalogue>;
