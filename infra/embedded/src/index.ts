@@ -8,6 +8,7 @@ export { superviseChild, type ChildSpec, type ChildState, type RestartPolicy, ty
 export { assertPortsFree, freePorts, type WantedPort } from './supervisor/ports.js';
 export { testKafka } from './testing/broker.js';
 export { platformProcess, stillAlive, type PlatformProcess, type PlatformProcessOptions } from './testing/platform-process.js';
+export { startBrokerAlone } from './platform/broker-alone.js';
 export { platformConfig, type PlatformConfig } from './platform/config.js';
 export { startPlatform, type Platform, type PlatformOptions } from './platform/start.js';
 export {

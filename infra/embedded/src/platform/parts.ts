@@ -162,7 +162,7 @@ const nodeChild =
     return [child];
   };
 
-async function startBroker(config: PlatformConfig, { signal, onState }: StartContext, log: Log) {
+export async function startBroker(config: PlatformConfig, { signal, onState }: StartContext, log: Log) {
   const kafka = await startKafka({
     dataDir: join(config.dataDir, 'kafka'),
     ports: [config.kafkaPort],
