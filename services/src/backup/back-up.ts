@@ -1,6 +1,6 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import { SpoolError } from '@spool/schemas';
-import { offset, partitionKey, type Kafka, type Offset, type Reader, type TopicPartition } from '@spool/streams';
+import { offset, partitionKey, platformBundle, type Kafka, type Offset, type Reader, type TopicPartition } from '@spool/streams';
 import { consistentCut } from './cut.js';
 import { fileOf, writeRecords, type SavedRecord } from './files.js';
 import { writeManifest, type Manifest, type SavedTopic } from './manifest.js';
@@ -76,9 +76,13 @@ export async function backUp(options: BackUpOptions): Promise<Manifest> {
   return manifest;
 }
 
+/** With or without a namespace. What they read goes to ClickHouse, which is filled again from the first event on. */
+const ofPlatform = new RegExp(`^([a-z][a-z0-9-]*\\.)?${platformBundle}\\.`);
+
 async function committed({ admin }: Kafka, topics: readonly string[]): Promise<Manifest['groups']> {
   const groups: Manifest['groups'] = [];
   for (const id of await admin.listGroups()) {
+    if (ofPlatform.test(id)) continue;
     const found = await admin.committedOffsets(id, topics);
     const offsets = found.map(({ topic, partition, offset: at }) => ({ topic, partition, offset: at.toString() }));
     if (offsets.length > 0) groups.push({ id, offsets });

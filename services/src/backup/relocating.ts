@@ -89,7 +89,7 @@ function rewriter(namespace: string, registry: SchemaRegistry, relocate: Relocat
     const made = encoders.get(schemaId) ?? codec.encoder('', { fullName: type, schema } as RecordSchema<Record<string, unknown>>);
     encoders.set(schemaId, made);
     // Nobody owns it; it covers nothing and has seen no order, since there are none.
-    const now = { owner: '', instance: '', generation: 0, covered: null, epoch: -1 };
+    const now = { owner: '', covered: null, epoch: -1 };
     const known = Object.fromEntries(Object.entries(now).filter(([name]) => name in was));
     return (await made).encode({ ...was, ...known, inputs });
   };

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { arrayOf, record, SagaStepSchema, type Codec, type SagaStep } from '@spool/schemas';
 import { until } from '@spool/schemas/testing';
 import { bundle, observer, projection, projector, saga, service, startBundle, table } from '@spool/sdk';
-import { indexLetters, type Kafka, type TopicCatalogue } from '@spool/streams';
+import { indexLetters, type Kafka, type RecordPosition, type TopicCatalogue } from '@spool/streams';
 import type { EventSource } from '../event-store/indexer.js';
 import { foldAsker } from '../event-store/states.js';
 import { Account } from '../event-store/testing.js';
@@ -92,6 +92,18 @@ export async function openBank(kafka: Kafka, codec: Codec, topics: TopicCatalogu
       const partitions = (await kafka.admin.offsets(topic)).map(({ partition }) => ({ topic, partition }));
       return (await Promise.all(partitions.map((partition) => indexLetters({ kafka, partition })))).flat();
     },
+    /** The key of the record at a place; undefined where there is none. */
+    async keyAt(place: RecordPosition): Promise<string | undefined> {
+      await using reader = await kafka.reader({ maxWaitMs: 5 });
+      reader.assign(place, place.offset);
+      for (;;) {
+        for (const { records, nextOffset, lastStableOffset } of await reader.fetch()) {
+          const [first] = records;
+          if (first !== undefined || nextOffset >= lastStableOffset)
+            return first?.offset === place.offset ? first.key?.toString() : undefined;
+        }
+      }
+    },
     /** What the observer has handled is committed about once a second; what is not would be given to it again. */
     watched: async () => {
       const topic = topics.events('Account').name;
@@ -163,7 +175,9 @@ export async function expectRestored(bank: Bank, saved: () => Promise<Bank>): Pr
   await restored.pay('p', 3);
   await until(async () => restored.seen.length === 3 && (await restored.letters()).length === 3 && (await restored.steps()).length === 4);
   expect([...restored.seen].sort()).toEqual(['a0 1', 'a1 1', 'large 300']);
-  expect(new Set((await restored.letters()).map(({ lane }) => lane))).toEqual(new Set([letters[0]!.lane]));
+  const parked = await restored.letters();
+  expect(parked.map(({ lane }) => lane)).toEqual(Array(3).fill(letters[0]!.lane));
+  expect(await Promise.all(parked.map(({ source }) => restored.keyAt(source!)))).toEqual(['p', 'p', 'p']);
   const steps = await restored.steps();
   expect(steps.slice(0, 2)).toEqual(before);
   expect(steps.map(({ version, state }) => [version, state])).toEqual([
