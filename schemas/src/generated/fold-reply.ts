@@ -5,12 +5,14 @@ import type { RecordSchema } from '../avro/schema.js';
 export interface FoldReply {
   /** State as JSON; null when the state to begin with is of another version of the code. */
   readonly state: string | null;
-  /** Version of the state. */
+  /** Version of the state; below that of the last event where the wanted states were too large for one reply. */
   readonly version: number;
   /** Version of the code that folded. */
   readonly codeVersion: string;
   /** Types of the events that end the aggregate. */
   readonly deletes: readonly string[];
+  /** As JSON, the states of the wanted versions below `version`, in their order. */
+  readonly states: readonly string[];
 }
 
 export const FoldReplySchema: RecordSchema<FoldReply> = {
@@ -33,7 +35,7 @@ export const FoldReplySchema: RecordSchema<FoldReply> = {
       {
         "name": "version",
         "type": "long",
-        "doc": "Version of the state."
+        "doc": "Version of the state; below that of the last event where the wanted states were too large for one reply."
       },
       {
         "name": "codeVersion",
@@ -48,6 +50,15 @@ export const FoldReplySchema: RecordSchema<FoldReply> = {
           "items": "string"
         },
         "doc": "Types of the events that end the aggregate.",
+        "default": []
+      },
+      {
+        "name": "states",
+        "type": {
+          "type": "array",
+          "items": "string"
+        },
+        "doc": "As JSON, the states of the wanted versions below `version`, in their order.",
         "default": []
       }
     ]

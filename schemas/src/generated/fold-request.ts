@@ -29,6 +29,8 @@ export interface FoldRequest {
   readonly codeVersion: string;
   /** Events to fold, in the order of their versions. */
   readonly events: readonly FoldEvent[];
+  /** Versions whose states are wanted on the way, ascending, none below the one to begin with. */
+  readonly statesAt: readonly number[];
 }
 
 export const FoldRequestSchema: RecordSchema<FoldRequest> = {
@@ -110,6 +112,15 @@ export const FoldRequestSchema: RecordSchema<FoldRequest> = {
           }
         },
         "doc": "Events to fold, in the order of their versions.",
+        "default": []
+      },
+      {
+        "name": "statesAt",
+        "type": {
+          "type": "array",
+          "items": "long"
+        },
+        "doc": "Versions whose states are wanted on the way, ascending, none below the one to begin with.",
         "default": []
       }
     ]

@@ -5,7 +5,7 @@ import { splitPartitionKey, type Instance } from '@spool/streams';
 import { differences, type Change } from './differences.js';
 import { maxVersion } from './index-rows.js';
 import { isSource, startIndexer, type EventIndex, type EventSource } from './indexer.js';
-import { foldAsker, stateAt } from './states.js';
+import { foldAsker, stateAt, statesAt } from './states.js';
 import { instancesIn, readStep, type InstanceQuery, type ReadStep, type SagaInstance } from './sagas.js';
 import { lastVersion, rowsOf, untilReached, versionAt } from './streams.js';
 
@@ -42,6 +42,14 @@ export interface Difference {
   readonly changes: readonly Change[];
 }
 
+/** What one event did to the state of its aggregate. */
+export interface Step {
+  readonly version: number;
+  readonly before: unknown;
+  readonly after: unknown;
+  readonly changes: readonly Change[];
+}
+
 /** Of an aggregate, a service or a saga: whatever writes events. */
 export interface StreamRequest {
   readonly aggregateType: string;
@@ -70,6 +78,10 @@ export interface EventStore extends AsyncDisposable {
   state(request: StreamRequest & Moment): Promise<AggregateState>;
   /** What lies between two moments; version 0 is the state before the first event. @throws as `state` */
   difference(request: StreamRequest & { readonly from: Moment; readonly to: Moment }): Promise<Difference>;
+  /**
+   * What the events of these versions, ascending, did to the state: the first ones of them alone when the states are large. @throws as `state`
+   */
+  walk(request: StreamRequest & { readonly versions: readonly number[] }): Promise<readonly Step[]>;
   /** Has the owner of the aggregate take a snapshot. @returns its version. @throws SpoolError UNKNOWN_AGGREGATE, INVALID_REQUEST, EXPIRED, INDETERMINATE */
   snapshot(aggregateType: string, aggregateId: string, asked: { readonly deadline: number; readonly actor: string }): Promise<number>;
   close(): Promise<void>;
@@ -129,11 +141,14 @@ export function openEventStore({ instance, registry, gateway }: EventStoreOption
     if (registry.component(name)?.kind !== 'saga') throw new SpoolError('NOT_FOUND', `no bundle has a saga ${name}`);
     return current(request);
   };
-  const stateIn = async (index: EventIndex, { aggregateId, deadline }: StreamRequest, moment: Moment): Promise<AggregateState> => {
+  const folding = async (request: StreamRequest): Promise<EventIndex> => {
+    const index = await current(request);
     const { name, kind } = index.source;
-    if (kind !== 'aggregate') {
-      throw new SpoolError('INVALID_REQUEST', `${name} is a ${kind}: it has events, and no state that they are folded into`);
-    }
+    if (kind === 'aggregate') return index;
+    throw new SpoolError('INVALID_REQUEST', `${name} is a ${kind}: it has events, and no state that they are folded into`);
+  };
+  const stateIn = async (index: EventIndex, { aggregateId, deadline }: StreamRequest, moment: Moment): Promise<AggregateState> => {
+    const { name } = index.source;
     const last = lastVersion(index, aggregateId);
     if (last === 0) throw unknownAggregate(name, aggregateId);
     const version = moment.version ?? (moment.at === undefined ? last : versionAt(index, aggregateId, moment.at));
@@ -167,15 +182,27 @@ export function openEventStore({ instance, registry, gateway }: EventStoreOption
       return steps;
     },
     async state(request) {
-      const found = await stateIn(await current(request), request, request);
+      const found = await stateIn(await folding(request), request, request);
       if (found.version === 0) throw unknownAggregate(request.aggregateType, request.aggregateId);
       return found;
     },
     async difference(request) {
-      const index = await current(request);
+      const index = await folding(request);
       const from = await stateIn(index, request, request.from);
       const to = await stateIn(index, request, request.to);
       return { from, to, changes: differences(from.state, to.state) };
+    },
+    async walk(request) {
+      const index = await folding(request);
+      const { aggregateId, deadline } = request;
+      if (request.versions.length === 0) return [];
+      const versions = [...new Set(request.versions.flatMap((version) => [version - 1, version]))];
+      const { states } = await statesAt(ask, index, aggregateId, { versions, deadline, maxLength: maxWalkLength });
+      const told = request.versions.filter((version) => states.has(version - 1) && states.has(version));
+      return told.map((version) => {
+        const [before, after] = [version - 1, version].map((at) => JSON.parse(states.get(at)!) as unknown);
+        return { version, before, after, changes: differences(before, after) };
+      });
     },
     async snapshot(aggregateType, aggregateId, { deadline, actor }) {
       const kind = registry.component(aggregateType)?.kind;
@@ -198,6 +225,9 @@ export function openEventStore({ instance, registry, gateway }: EventStoreOption
     },
   };
 }
+
+/** Of the states of one walk, in characters. */
+const maxWalkLength = 2_000_000;
 
 /** At once, before the index goes on. */
 const pageOf = (index: EventIndex, { aggregateId, from, backwards = false, limit }: EventsRequest) => [

@@ -1,4 +1,4 @@
-import { avroContentType, messageHeaders, record, type SpoolError } from '@spool/schemas';
+import { avroContentType, FoldReplySchema, messageHeaders, record, type SpoolError } from '@spool/schemas';
 import type { CommandResult, RegisteredComponent } from '@spool/sdk';
 import { openEventStore, type EventStore, type Moment } from './event-store.js';
 import { account, Account, stage, until, type Stage } from './testing.js';
@@ -113,6 +113,57 @@ describe('the difference of two states', () => {
   });
 });
 
+describe('a walk over events', () => {
+  const walk = (id: string, versions: readonly number[]) => store.walk({ ...of(id), versions });
+  const range = (from: number, to: number): readonly number[] => Array.from({ length: to - from + 1 }, (_, at) => from + at);
+
+  it('folds each event once, and begins nearby', async () => {
+    await many('a', 3000);
+    expect(await cost(async () => expect(await walk('a', range(2001, 2500))).toHaveLength(500))).toBe(2500);
+    const cheap = await cost(async () => {
+      const steps = await walk('a', range(2501, 2510));
+      expect(steps.map(({ version, before, after }) => [version, before, after])).toEqual(
+        range(2501, 2510).map((version) => [version, { balance: version - 1, notes: [] }, { balance: version, notes: [] }]),
+      );
+      expect(steps[0]!.changes).toEqual([{ op: 'replace', path: '/balance', before: 2500, after: 2501 }]);
+    });
+    expect(cheap).toBe(10);
+    expect(await cost(async () => expect(await walk('a', [1, 2500])).toMatchObject([{ version: 1 }, { after: { balance: 2500 } }]))).toBe(
+      // Two of the start, and from the last state that was kept before version 2,499.
+      2 - 1 + 500,
+    );
+    expect(await walk('a', [])).toEqual([]);
+  });
+
+  it('gives the first ones alone when the states are large, and always one', async () => {
+    for (let n = 0; n < 9; n++) await put('a', 1, `${n}`.repeat(90_000));
+    const steps = await walk('a', range(1, 9));
+    // The states of versions 1 to 7 have more than two million characters together.
+    expect(steps.map(({ version }) => version)).toEqual(range(1, 7));
+    expect(await walk('a', range(9, 9))).toMatchObject([{ version: 9, after: { balance: 9 } }]);
+  });
+
+  it('is folded by one version of the code', async () => {
+    await many('a', 600);
+    await walk('a', range(1, 600));
+    await on.deploy(account('2', 10));
+    expect(await walk('a', [1, 600])).toMatchObject([{ after: { balance: 10 } }, { before: { balance: 5990 }, after: { balance: 6000 } }]);
+  });
+
+  it('says that a bundle is too old to tell the states on the way', async () => {
+    await many('a', 3);
+    const folds = on.codec.decoder(FoldReplySchema);
+    const encoder = await on.codec.encoder('reply.gateway', FoldReplySchema);
+    const request = async (...of: Parameters<Stage['gateway']['request']>) => {
+      const reply = await on.gateway.request(...of);
+      return { ...reply, view: encoder.encode({ ...(await folds.decode(reply.view!)), states: [] }) };
+    };
+    await using old = openEventStore({ instance: on.platform, registry: on.registry, gateway: { request } });
+    await expect(old.walk({ ...of('a'), versions: [2] })).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    expect(await old.state(of('a'))).toMatchObject({ version: 3 });
+  });
+});
+
 describe('a snapshot on demand', () => {
   it('is taken by the owner, and is where the next read begins', async () => {
     await many('a', 50);
@@ -142,6 +193,7 @@ describe('services and sagas', () => {
     const headers = messageHeaders({ id: 'c1/0', type: 'Sent', aggregateVersion: 1, contentType: avroContentType, causationId: 'c1' });
     await on.platform.producer.send({ topic: topic.name, key: 'm', value: encoder.encode({ to: 'x' }), headers });
     expect(await services.events({ ...request, limit: 9 })).toMatchObject([{ type: 'Sent', version: 1, payload: { to: 'x' } }]);
+    await expect(services.walk({ ...request, versions: [1] })).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
     await expect(services.state(request)).rejects.toMatchObject({ code: 'INVALID_REQUEST' });
   });
 });

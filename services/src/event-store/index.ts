@@ -6,6 +6,7 @@ export {
   type EventStoreOptions,
   type EventsRequest,
   type Moment,
+  type Step,
   type StoredEvent,
   type StreamRequest,
 } from './event-store.js';

@@ -34,26 +34,61 @@ const foldBytes = 400_000;
 /** While bundles of two versions of the code answer in turns. */
 const maxRestarts = 10;
 
-/**
- * The state of an aggregate at a version that it has. It begins at the nearest state that this version of the code has folded, of a snapshot or
- * of an earlier read, and keeps the states that it comes by.
- */
+/** The state of an aggregate at a version that it has. */
 export async function stateAt(ask: AskFold, index: EventIndex, aggregateId: string, target: number, deadline: number): Promise<Folded> {
+  const { states, deletes } = await statesAt(ask, index, aggregateId, { versions: [target], deadline });
+  const [last] = rowsOf(index, aggregateId, { from: target, to: target + 1, reverse: false, limit: 1 });
+  return { version: target, state: states.get(target)!, deleted: last !== undefined && deletes.includes(last[1].type) };
+}
+
+export interface StatesRequest {
+  /** Ascending; versions that the aggregate has, or 0 for the state before its first event. */
+  readonly versions: readonly number[];
+  readonly deadline: number;
+  /** Ends with the states so far when they have more characters than this and are two at least. @default unbounded */
+  readonly maxLength?: number;
+}
+export interface FoldedStates {
+  /** Version -> state as JSON. */
+  readonly states: ReadonlyMap<number, string>;
+  /** Types of the events that end the aggregate. */
+  readonly deletes: readonly string[];
+}
+
+/**
+ * The states of an aggregate at several versions, in one fold. It begins at the nearest state that this version of the code has folded, of a
+ * snapshot or of an earlier read, and keeps the states that it comes by.
+ */
+export async function statesAt(ask: AskFold, index: EventIndex, aggregateId: string, request: StatesRequest): Promise<FoldedStates> {
+  const { versions, deadline, maxLength = Number.POSITIVE_INFINITY } = request;
   const { name: aggregateType } = index.source;
-  let from = nearest(index, aggregateId, target);
-  let kept = from.version;
+  const states = new Map<number, string>();
+  let left = versions;
+  let length = 0;
+  let from: Start = { state: null, version: 0, codeVersion: '' };
+  let kept = 0;
   for (let restarts = 0; restarts <= maxRestarts;) {
-    const events = batch(index, aggregateId, from.version, target);
+    const near = nearest(index, aggregateId, left[0]!, from.codeVersion);
+    if (near.version > from.version) {
+      from = near;
+      kept = near.version;
+    }
+    // Up to the last one before a gap: behind it another state may be nearer.
+    const target = left.reduce((end, version) => (version - end > spacing ? end : version));
+    const events = batch(index, aggregateId, from, target);
     if (events.length === 0 && from.version < target) {
       throw new SpoolError(
         'RECORD_UNREADABLE',
         `version ${from.version + 1} of ${aggregateType} ${aggregateId} is missing in ${index.topic}`,
       );
     }
-    const reply = await ask({ aggregateType, aggregateId, ...from, events }, deadline);
+    const reply = await ask({ aggregateType, aggregateId, ...from, events, statesAt: left }, deadline);
     if (reply.state === null) {
-      from = nearest(index, aggregateId, target, reply.codeVersion);
-      kept = from.version;
+      states.clear();
+      left = versions;
+      length = 0;
+      from = { state: null, version: 0, codeVersion: reply.codeVersion };
+      kept = 0;
       restarts += 1;
       continue;
     }
@@ -63,23 +98,29 @@ export async function stateAt(ask: AskFold, index: EventIndex, aggregateId: stri
       put(index, rowKey(aggregateId, version), { state, codeVersion });
       kept = version;
     }
-    if (version === target) {
-      const [last] = rowsOf(index, aggregateId, { from: target, to: target + 1, reverse: false, limit: 1 });
-      return { version, state, deleted: last !== undefined && reply.deletes.includes(last[1].type) };
+    const passed = left.filter((wanted) => wanted <= version);
+    const found = passed.at(-1) === version ? [...reply.states, state] : reply.states;
+    if (found.length !== passed.length) {
+      const message = `an instance of ${aggregateType} is built on an older @spool/sdk, which does not tell the states on the way: deploy its bundle anew`;
+      throw new SpoolError('UNAVAILABLE', message, { retryAfterMs: 1000 });
     }
-    from = { version, state, codeVersion };
+    passed.forEach((wanted, at) => states.set(wanted, found[at]!));
+    length += found.reduce((sum, each) => sum + each.length, 0);
+    left = left.slice(passed.length);
+    if (left.length === 0 || (length > maxLength && states.size >= 2)) return { states, deletes: reply.deletes };
+    from = { state, version, codeVersion };
   }
   throw new SpoolError('UNAVAILABLE', `instances of several versions of ${aggregateType} answer in turns`, { retryAfterMs: 1000 });
 }
 
 type Start = Pick<FoldRequest, 'state' | 'version' | 'codeVersion'>;
 
-/** @param codeVersion that is in force, where it is known: states of another are dropped on the way */
-function nearest(index: EventIndex, aggregateId: string, target: number, codeVersion?: string): Start {
+/** @param codeVersion that is in force, empty where it is not known: states of another are dropped on the way */
+function nearest(index: EventIndex, aggregateId: string, target: number, codeVersion: string): Start {
   const range = { from: rowKey(aggregateId, 0), to: rowKey(aggregateId, target + 1), reverse: true };
   for (const [key, row] of index.store.range(statesTable, range)) {
     const known = row as FoldedRow;
-    if (codeVersion === undefined || known.codeVersion === codeVersion) return { ...known, version: versionOf(key) };
+    if (codeVersion === '' || known.codeVersion === codeVersion) return { ...known, version: versionOf(key) };
     put(index, key, undefined);
   }
   return { state: null, version: 0, codeVersion: '' };
@@ -89,9 +130,10 @@ function nearest(index: EventIndex, aggregateId: string, target: number, codeVer
 const put = ({ store }: EventIndex, key: string, row: FoldedRow | undefined): void =>
   store.commit(new Map([[statesTable, new Map([[key, row]])]]), store.checkpoint);
 
-function batch(index: EventIndex, aggregateId: string, after: number, target: number): FoldRequest['events'] {
+function batch(index: EventIndex, aggregateId: string, { version: after, state }: Start, target: number): FoldRequest['events'] {
   const events: FoldRequest['events'][number][] = [];
-  let bytes = 0;
+  // A large state goes along with fewer events.
+  let bytes = Math.max(0, Buffer.byteLength(state ?? '') - foldBytes);
   for (const [version, row] of rowsOf(index, aggregateId, { from: after + 1, to: target + 1, reverse: false, limit: foldEvents })) {
     if (events.length > 0 && bytes + row.payload.length > foldBytes) break;
     events.push({ type: row.type, version, payload: row.payload, at: row.at, id: row.id });

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { AggregateState, EventStore } from '../event-store/index.js';
-import { etagOf, isNotModified, pageOf, route, type Route } from '../http/index.js';
+import { decodeCursor, encodeCursor, etagOf, isNotModified, pageOf, pageQuery, route, type Route } from '../http/index.js';
 import { historyPage, historyQuery } from './history-page.js';
 import { aggregateId, messageType, positionToken, version } from './messages.js';
 
@@ -19,7 +19,8 @@ const storedEvent = z.object({
   actor: z.string().optional(),
 });
 
-const change = z.object({
+/** One change of a state. */
+export const change = z.object({
   op: z.enum(['add', 'remove', 'replace']),
   path: z.string().describe('JSON pointer'),
   before: z.unknown().optional(),
@@ -152,6 +153,39 @@ export function aggregateRoutes(eventStore: EventStore): readonly Route[] {
           show: ({ at, ...event }) => ({ ...event, at: new Date(at).toISOString() }),
         });
         return { status: 200, body };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/api/v1/aggregates/{type}/{id}/steps',
+      summary: 'An aggregate step by step: each event, and its state before and after it',
+      description: 'Its events are folded by its own code, as it runs now. A page of large states ends before its limit.',
+      role: ['bundle', 'analyst'],
+      params,
+      query: z.object({
+        ...pageQuery({ limit: 50, most: 500 }),
+        from: version.optional().describe('The first version, for the first page'),
+        after: positionToken.optional(),
+      }),
+      responses: {
+        200: {
+          description: 'In order of versions',
+          schema: pageOf(storedEvent.extend({ before: z.unknown(), after: z.unknown(), changes: z.array(change) })),
+        },
+      },
+      errors: ['UNKNOWN_AGGREGATE', 'INVALID_REQUEST', 'EXPIRED', 'INDETERMINATE', 'OVERLOADED', 'UNAVAILABLE', 'KAFKA_UNAVAILABLE'],
+      async handler({ params: { type, id }, query: { cursor, limit, from, after }, deadline }) {
+        const whose = `steps ${type}/${id}`;
+        const first = cursor === undefined ? from : decodeCursor(whose, cursor, z.int());
+        const request = { aggregateType: type, aggregateId: id, after, deadline: deadline - 500 };
+        const events = await eventStore.events({ ...request, from: first, limit: limit + 1 });
+        const steps = await eventStore.walk({ ...request, versions: events.slice(0, limit).map((event) => event.version) });
+        const items = steps.map(({ changes, ...states }, index) => {
+          const event = events[index]!;
+          return { ...event, at: new Date(event.at).toISOString(), ...states, changes: [...changes] };
+        });
+        const next = events[items.length];
+        return { status: 200, body: { items, ...(next === undefined ? {} : { nextCursor: encodeCursor(whose, next.version) }) } };
       },
     }),
   ];

@@ -43,6 +43,9 @@ describe('aggregates over HTTP', () => {
     ['Account/a/diff?from=2026-99-99T00:00:00Z', 400, 'INVALID_REQUEST'],
     ['Account/a/diff?from=1&to=3', 404, 'UNKNOWN_AGGREGATE'],
     ['Account/b/diff?from=0', 404, 'UNKNOWN_AGGREGATE'],
+    ['Account/b/steps', 404, 'UNKNOWN_AGGREGATE'],
+    ['Account/a/steps?cursor=x', 400, 'INVALID_REQUEST'],
+    ['Account/a/steps?limit=501', 400, 'INVALID_REQUEST'],
     ['Nothing/a', 404, 'UNKNOWN_AGGREGATE'],
   ])('answer to %s with %d %s', async (path, status, code) => {
     const answer = await get(path);
@@ -55,6 +58,24 @@ describe('aggregates over HTTP', () => {
     expect((await take('Account/nobody')).problem().code).toBe('UNKNOWN_AGGREGATE');
   });
 
+  it('go through the events one by one, with the state before and after each', async () => {
+    await on.bank.gateway.send(Account, 'Put', 'a', { amount: 4, note: '' });
+    const page = (await get('Account/a/steps?limit=2')).json() as { items: object[]; nextCursor: string };
+    expect(page.items).toMatchObject([
+      { version: 1, type: 'Paid', payload: { amount: 1 }, before: { balance: 0, notes: [] }, after: { balance: 1, notes: ['n1'] } },
+      {
+        version: 2,
+        before: { balance: 1, notes: ['n1'] },
+        after: { balance: 3 },
+        changes: [{ path: '/balance', before: 1, after: 3 }, {}],
+      },
+    ]);
+    const rest = (await get(`Account/a/steps?limit=2&cursor=${page.nextCursor}`)).json();
+    const last = { version: 3, changes: [{ op: 'replace', path: '/balance', before: 3, after: 7 }] };
+    expect(rest).toEqual({ items: [expect.objectContaining(last)] });
+    expect((await get('Account/a/steps?from=3')).json()).toEqual(rest);
+  });
+
   it('say who was deleted', async () => {
     expect((await get('Account/a')).json()).toMatchObject({ version: 2, deleted: false });
     await on.bank.gateway.send(Account, 'Close', 'a', {});
@@ -63,6 +84,8 @@ describe('aggregates over HTTP', () => {
 
   it('are described by OpenAPI', async () => {
     const { paths } = (await server.send({ path: '/openapi.json' })).json() as { paths: Record<string, unknown> };
-    expect(paths['/api/v1/aggregates/{type}/{id}/diff']).toMatchObject({ get: { parameters: expect.any(Array) as unknown } });
+    for (const route of ['diff', 'steps']) {
+      expect(paths[`/api/v1/aggregates/{type}/{id}/${route}`]).toMatchObject({ get: { parameters: expect.any(Array) as unknown } });
+    }
   });
 });

@@ -108,7 +108,7 @@ export async function compareSnapshots(
         const events = batch(scratch, aggregateId, folded.version, version);
         // What is missing was told when the log was read.
         if (events.length === 0) return;
-        const request = { aggregateType, aggregateId, ...folded, codeVersion: checks.codeVersion ?? '', events };
+        const request = { aggregateType, aggregateId, ...folded, codeVersion: checks.codeVersion ?? '', events, statesAt: [] };
         const reply = await ask(request).catch((thrown: unknown) => toSpoolError(thrown));
         if (reply instanceof SpoolError) {
           if (reply.entry.retryable !== 'never') throw reply;

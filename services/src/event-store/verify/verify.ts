@@ -49,7 +49,7 @@ export async function verifySource(source: EventSource, options: VerifyOptions):
   };
   // 1. The code that folds, and what it holds to be a deletion.
   const askNow = (request: Parameters<AskFold>[0]) => options.ask!(request, now() + foldWithinMs);
-  const nothing = { aggregateType: name, aggregateId: '', state: null, version: 0, codeVersion: '', events: [] };
+  const nothing = { aggregateType: name, aggregateId: '', state: null, version: 0, codeVersion: '', events: [], statesAt: [] };
   const code = kind === 'aggregate' && options.ask !== undefined ? await askNow(nothing) : undefined;
   // 2. A log that was cut has lost history.
   const cut = (await kafka.admin.offsets(topic)).filter(({ earliest }) => earliest > 0n);
