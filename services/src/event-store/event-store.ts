@@ -79,7 +79,7 @@ export interface EventStore extends AsyncDisposable {
   /** What lies between two moments; version 0 is the state before the first event. @throws as `state` */
   difference(request: StreamRequest & { readonly from: Moment; readonly to: Moment }): Promise<Difference>;
   /**
-   * What the events of these versions, ascending, did to the state: the first ones of them alone when the states are large. @throws as `state`
+   * What the events of these versions did to the state: the lowest ones of them alone when the states are large. @throws as `state`
    */
   walk(request: StreamRequest & { readonly versions: readonly number[] }): Promise<readonly Step[]>;
   /** Has the owner of the aggregate take a snapshot. @returns its version. @throws SpoolError UNKNOWN_AGGREGATE, INVALID_REQUEST, EXPIRED, INDETERMINATE */
@@ -196,7 +196,7 @@ export function openEventStore({ instance, registry, gateway }: EventStoreOption
       const index = await folding(request);
       const { aggregateId, deadline } = request;
       if (request.versions.length === 0) return [];
-      const versions = [...new Set(request.versions.flatMap((version) => [version - 1, version]))];
+      const versions = [...new Set(request.versions.flatMap((version) => [version - 1, version]))].sort((a, b) => a - b);
       const { states } = await statesAt(ask, index, aggregateId, { versions, deadline, maxLength: maxWalkLength });
       const told = request.versions.filter((version) => states.has(version - 1) && states.has(version));
       return told.map((version) => {

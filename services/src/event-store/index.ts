@@ -11,6 +11,7 @@ export {
   type StreamRequest,
 } from './event-store.js';
 export { causationTree, type FlowNode, type Handling } from './causation.js';
+export { flowSteps, inCausalOrder, type FlowStep } from './flow-steps.js';
 export { eventTails, type TailFilter, type TailItem, type TailRequest, type TailedEvent, type Tails } from './tail.js';
 export { sagaStates, type ReadStep, type SagaInstance } from './sagas.js';
 export type { Change } from './differences.js';

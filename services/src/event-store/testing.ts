@@ -89,7 +89,10 @@ export async function stage({ partitions = 2 }: { readonly partitions?: number }
   const gateway: Gateway = {
     ...plain,
     async request(message) {
-      if (message.type === foldQuery) folded += (await requests.decode(message.value)).events.length;
+      if (message.type === foldQuery) {
+        const { events } = await requests.decode(message.value);
+        folded += events.length;
+      }
       return plain.request(message);
     },
   };

@@ -1,14 +1,26 @@
-import { toSpoolError } from '@spool/schemas';
+import { SpoolError, toSpoolError } from '@spool/schemas';
+import type { Registry } from '@spool/sdk';
 import type { TopicCatalogue } from '@spool/streams';
 import { z } from 'zod';
 import type { ConsumerService } from '../consumers/index.js';
-import { causationTree, type TailItem, type Tails } from '../event-store/index.js';
+import {
+  causationTree,
+  flowSteps,
+  inCausalOrder,
+  type EventStore,
+  type FlowNode,
+  type TailItem,
+  type Tails,
+} from '../event-store/index.js';
 import { decodeCursor, encodeCursor, openEventStream, pageOf, pageQuery, route, type Route } from '../http/index.js';
 import type { EventQueries, IndexedEvent } from '../telemetry/index.js';
+import { change } from './aggregate-routes.js';
 import { aggregateId, messageType, positionToken } from './messages.js';
 
 export interface EventRoutesOptions {
   readonly events: EventQueries;
+  readonly eventStore: Pick<EventStore, 'walk'>;
+  readonly registry: Pick<Registry, 'component'>;
   readonly tails: Tails;
   readonly consumers: Pick<ConsumerService, 'list'>;
   readonly topics: TopicCatalogue;
@@ -71,6 +83,11 @@ const flowNode = z.object({
   event: indexedEvent.pick({ aggregateType: true, version: true, topic: true, partition: true, offset: true, payload: true }).nullable(),
   handledBy: z.array(handling),
 });
+const shownNode = ({ at, handledBy, ...node }: FlowNode): z.input<typeof flowNode> => ({
+  ...node,
+  at: new Date(at).toISOString(),
+  handledBy: handledBy.map((each) => ({ ...each, at: new Date(each.at).toISOString() })),
+});
 
 const searchQuery = z.object({
   ...pageQuery({ limit: 100, most: 1000 }),
@@ -93,7 +110,7 @@ const searchQuery = z.object({
 const place = z.object({ at: z.int(), topic: z.string(), partition: z.int(), offset: z.string().regex(/^\d+$/) });
 
 /** Events over all aggregates: searched, as the tree of a flow, and as they happen. */
-export function eventRoutes({ events, tails, consumers, topics }: EventRoutesOptions): readonly Route[] {
+export function eventRoutes({ events, eventStore, registry, tails, consumers, topics }: EventRoutesOptions): readonly Route[] {
   const lagOf = async (): Promise<z.input<typeof lag>> => {
     const sinks = (await consumers.list()).filter((consumer) => consumer.id.startsWith(`${topics.namespace}spool.telemetry`));
     const lags = sinks.map((consumer) => consumer.lag);
@@ -151,12 +168,50 @@ export function eventRoutes({ events, tails, consumers, topics }: EventRoutesOpt
       errors: ['OVERLOADED', 'UNAVAILABLE'],
       async handler({ params: { correlationId } }) {
         const flow = await events.flow(correlationId);
-        const nodes = causationTree(flow).map(({ at, handledBy, ...node }) => ({
-          ...node,
-          at: new Date(at).toISOString(),
-          handledBy: handledBy.map((each) => ({ ...each, at: new Date(each.at).toISOString() })),
-        }));
+        const nodes = causationTree(flow).map(shownNode);
         return { status: 200, body: { correlationId, truncated: flow.truncated, nodes, lag: await lagOf() } };
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/api/v1/correlations/{correlationId}/steps',
+      summary: 'A flow step by step: its commands and events, and what each event did to the state of its aggregate',
+      description: [
+        'By time, each behind its cause and behind the earlier events of its aggregate. Events are folded by the code of their aggregates, as it runs now. A page of',
+        'large states ends before its limit. From what ClickHouse holds, as the tree of the flow.',
+      ].join(' '),
+      role: 'analyst',
+      rateClass: 'costly',
+      params: z.object({ correlationId: id }),
+      query: z.object(pageQuery({ limit: 50, most: 200 })),
+      responses: {
+        200: {
+          description: 'Without states for commands and for the events of services and sagas; empty for a flow that is not known',
+          schema: pageOf(
+            flowNode.extend({
+              before: z.unknown().describe('null where there is no state'),
+              after: z.unknown().describe('null where there is no state'),
+              changes: z.array(change),
+            }),
+          ).extend({ correlationId: z.string(), truncated: z.boolean(), lag }),
+        },
+      },
+      errors: ['INVALID_REQUEST', 'UNKNOWN_AGGREGATE', 'EXPIRED', 'INDETERMINATE', 'OVERLOADED', 'UNAVAILABLE', 'KAFKA_UNAVAILABLE'],
+      async handler({ params: { correlationId }, query: { cursor, limit }, deadline }) {
+        const whose = `correlation ${correlationId}`;
+        const flow = await events.flow(correlationId);
+        const nodes = inCausalOrder(causationTree(flow)).filter(({ kind }) => kind === 'command' || kind === 'event');
+        const last = cursor === undefined ? undefined : decodeCursor(whose, cursor, z.string());
+        const begin = last === undefined ? 0 : nodes.findIndex((node) => node.id === last) + 1;
+        if (last !== undefined && begin === 0) throw new SpoolError('INVALID_REQUEST', `${last} is no longer in the flow: begin anew`);
+        const ofAggregate = (type: string): boolean => registry.component(type)?.kind === 'aggregate';
+        const steps = await flowSteps(nodes.slice(begin, begin + limit), eventStore, ofAggregate, deadline - 500);
+        const items = steps.map(({ node, step }) => {
+          const { before, after, changes } = step ?? { before: null, after: null, changes: [] };
+          return { ...shownNode(node), before, after, changes: [...changes] };
+        });
+        const next = begin + items.length < nodes.length ? { nextCursor: encodeCursor(whose, items.at(-1)!.id) } : {};
+        return { status: 200, body: { items, ...next, correlationId, truncated: flow.truncated, lag: await lagOf() } };
       },
     }),
     tailRoute(tails),

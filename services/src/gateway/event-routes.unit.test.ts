@@ -1,7 +1,7 @@
 import { tmpdir } from 'node:os';
 import { toToken } from '@spool/sdk';
 import { topicCatalogue } from '@spool/streams';
-import { createVerifier, eventTails } from '../event-store/index.js';
+import { createVerifier, eventTails, openEventStore, type EventStore } from '../event-store/index.js';
 import { Account, stage, type Stage } from '../event-store/testing.js';
 import { startTestServer, type TestServer } from '../http/testing.js';
 import type { EventSearch, HandledMessage, IndexedEvent } from '../telemetry/index.js';
@@ -47,6 +47,7 @@ const handled = (messageId: string, causationId: string, more: Partial<HandledMe
 
 let on: Stage;
 let server: TestServer;
+let store: EventStore;
 let searches: EventSearch[];
 let found: IndexedEvent[];
 let messages: HandledMessage[];
@@ -55,6 +56,7 @@ beforeEach(async () => {
   searches = [];
   found = [];
   messages = [];
+  store = openEventStore({ instance: on.platform, registry: on.registry, gateway: on.gateway });
   server = await startTestServer({
     routes: [
       ...verifyRoutes(createVerifier({ instance: on.platform, registry: on.registry, gateway: on.gateway, scratchDir: tmpdir() })),
@@ -63,6 +65,8 @@ beforeEach(async () => {
           search: (search) => Promise.resolve((searches.push(search), found.slice(0, search.limit))),
           flow: () => Promise.resolve({ events: found, messages, truncated: false }),
         },
+        eventStore: store,
+        registry: on.registry,
         tails: eventTails(on.platform, on.registry),
         consumers: {
           list: () =>
@@ -81,6 +85,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await server.close();
+  await store.close();
   await on[Symbol.asyncDispose]();
 });
 
@@ -126,7 +131,8 @@ describe('the search of events over HTTP', () => {
 describe('what OpenAPI says', () => {
   it('names all of these routes', async () => {
     const { paths } = (await server.send({ path: '/openapi.json' })).json() as { paths: Record<string, unknown> };
-    const routes = ['/api/v1/events/search', '/api/v1/correlations/{correlationId}', '/api/v1/events', '/api/v1/event-store/verify'];
+    const flow = '/api/v1/correlations/{correlationId}';
+    const routes = ['/api/v1/events/search', flow, `${flow}/steps`, '/api/v1/events', '/api/v1/event-store/verify'];
     for (const path of routes) expect(paths).toHaveProperty([path]);
   });
 });
@@ -161,6 +167,69 @@ describe('a flow over HTTP', () => {
     messages = [handled('x', 'y'), handled('y', 'x')];
     const { nodes } = (await server.send({ path: '/api/v1/correlations/flow' })).json() as { nodes: { id: string; depth: number }[] };
     expect(nodes.map(({ id, depth }) => `${depth} ${id}`)).toEqual(['0 x', '1 y']);
+  });
+});
+
+describe('a flow step by step', () => {
+  type State = { readonly balance: number } | null;
+  type Item = { readonly id: string; readonly before: State; readonly after: State; readonly changes: unknown };
+  const steps = async (query = '') =>
+    (await server.send({ path: `/api/v1/correlations/flow/steps${query}` })).json() as { items: Item[]; nextCursor: string };
+
+  it('has each event with the state of its aggregate before and after it, behind its cause whatever the clocks say', async () => {
+    for (const [id, count] of [['a', 3], ['b', 300]] as const) await on.bank.gateway.send(Account, 'Many', id, { count }); // prettier-ignore
+    // c1 -> a1 -> (a saga) c2 -> b299, whose owner's clock is late; c3 -> a3; a service wrote s1; of b all else is no part of the flow.
+    const of = (id: string, aggregateId: string, version: number, at: number, more: Partial<IndexedEvent> = {}): IndexedEvent => {
+      const commandId = id.split('/')[0]!;
+      return { ...event(version), id, aggregateId, at, commandId, causationId: commandId, ...more };
+    };
+    found = [
+      of('c1/0', 'a', 1, 20),
+      of('c2/0', 'b', 299, 28),
+      of('c3/0', 'a', 3, 10),
+      of('c4/0', 'mail', 1, 40, { aggregateType: 'Mailer' }),
+    ];
+    messages = [
+      handled('c1', '', { at: 15 }),
+      handled('c1/0', 'c1', { messageKind: 'event', at: 25 }),
+      handled('c2', 'c1/0', { at: 30 }),
+      handled('q1', 'c1/0', { messageKind: 'query', at: 31 }),
+    ];
+    const before = on.folded();
+    const { items } = await steps();
+    expect(items.map(({ id, before, after }) => [id, before?.balance, after?.balance])).toEqual([
+      ['c3', undefined, undefined],
+      ['c1', undefined, undefined],
+      ['c1/0', 0, 1],
+      ['c3/0', 2, 3],
+      ['c2', undefined, undefined],
+      ['c2/0', 298, 299],
+      ['c4', undefined, undefined],
+      ['c4/0', undefined, undefined],
+    ]);
+    expect(items[5]).toMatchObject({ depth: 3, changes: [{ op: 'replace', path: '/balance', before: 298, after: 299 }] });
+    expect(items[7]).toMatchObject({ before: null, after: null, changes: [] });
+    // One fold for each aggregate: what lies between is passed over once.
+    expect(on.folded() - before).toBe(3 + 299);
+  });
+
+  it('comes in pages', async () => {
+    await on.bank.gateway.send(Account, 'Many', 'a', { count: 3 });
+    found = [event(1), event(2), event(3)];
+    const first = await steps('?limit=3');
+    expect(first.items.map(({ id }) => id)).toEqual(['c1', 'c1/0', 'c2']);
+    const rest = await steps(`?limit=3&cursor=${first.nextCursor}`);
+    expect(rest).toMatchObject({ items: [{ id: 'c2/0', before: { balance: 1 } }, { id: 'c3' }, { id: 'c3/0', after: { balance: 3 } }] });
+    expect(rest.nextCursor).toBeUndefined();
+    found = [];
+    const gone = await server.send({ path: `/api/v1/correlations/flow/steps?cursor=${first.nextCursor}` });
+    expect(gone.problem().code).toBe('INVALID_REQUEST');
+    expect(await steps()).toMatchObject({ items: [] });
+  });
+
+  it('ends with messages that claim to cause each other', async () => {
+    messages = [handled('x', 'y'), handled('y', 'x')];
+    expect((await steps()).items.map(({ id }) => id).sort()).toEqual(['x', 'y']);
   });
 });
 

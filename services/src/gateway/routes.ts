@@ -15,7 +15,11 @@ import { sagaRoutes } from './saga-routes.js';
 import { verifyRoutes } from './verify-routes.js';
 
 export interface GatewayRoutesOptions
-  extends RegistryRoutesOptions, ClusterRoutesOptions, Omit<EventRoutesOptions, 'consumers'>, TelemetryRoutesOptions {
+  extends
+    RegistryRoutesOptions,
+    ClusterRoutesOptions,
+    Omit<EventRoutesOptions, 'consumers' | 'eventStore' | 'registry'>,
+    TelemetryRoutesOptions {
   readonly gateway: Gateway;
   readonly eventStore: EventStore;
   readonly verifier: Verifier;
@@ -28,7 +32,7 @@ export const gatewayRoutes = ({ gateway, eventStore, verifier, replays, consumer
   ...messageRoutes(gateway, rest.registry, eventStore),
   ...aggregateRoutes(eventStore),
   ...sagaRoutes(eventStore),
-  ...eventRoutes({ consumers, ...rest }),
+  ...eventRoutes({ eventStore, consumers, ...rest }),
   ...verifyRoutes(verifier),
   ...replayRoutes(replays),
   ...consumerRoutes(consumers),
