@@ -25,7 +25,7 @@ export {
   type GuardedDecide,
 } from './aggregate/aggregate.js';
 export { foldQuery } from './aggregate/fold.js';
-export { takeSnapshot } from './aggregate/host.js';
+export { rebuildSnapshot, takeSnapshot } from './aggregate/host.js';
 export { snapshotPrefix } from './aggregate/rows.js';
 export { stateHash } from './aggregate/snapshots.js';
 export { outcomePrefix } from './outcomes/outcomes.js';

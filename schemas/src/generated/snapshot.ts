@@ -7,11 +7,11 @@ export interface Snapshot {
   readonly aggregateId: string;
   /** Version of the aggregate that the state stands for. */
   readonly version: number;
-  /** Offset of the last event in the state, in the event partition of the same number. */
+  /** End of the event partition of the same number, as it was before the group of events that this snapshot was written with. */
   readonly eventOffset: number;
   /** The state as JSON. */
   readonly state: string;
-  /** SHA-256 of the state in canonical JSON, in hexadecimal. */
+  /** First 32 hexadecimal digits of the SHA-256 of the text of `state`. */
   readonly stateHash: string;
   /** Version of the bundle that folded the state; another version folds anew. */
   readonly codeVersion: string;
@@ -19,6 +19,8 @@ export interface Snapshot {
   readonly deleted: boolean;
   /** When the snapshot was taken, milliseconds since the epoch. */
   readonly at: number;
+  /** Folded from the first event on by an order: states of the aggregate that were kept before are not to be used. */
+  readonly rebuilt: boolean;
 }
 
 export const SnapshotSchema: RecordSchema<Snapshot> = {
@@ -42,7 +44,7 @@ export const SnapshotSchema: RecordSchema<Snapshot> = {
       {
         "name": "eventOffset",
         "type": "long",
-        "doc": "Offset of the last event in the state, in the event partition of the same number."
+        "doc": "End of the event partition of the same number, as it was before the group of events that this snapshot was written with."
       },
       {
         "name": "state",
@@ -52,7 +54,7 @@ export const SnapshotSchema: RecordSchema<Snapshot> = {
       {
         "name": "stateHash",
         "type": "string",
-        "doc": "SHA-256 of the state in canonical JSON, in hexadecimal."
+        "doc": "First 32 hexadecimal digits of the SHA-256 of the text of `state`."
       },
       {
         "name": "codeVersion",
@@ -72,6 +74,12 @@ export const SnapshotSchema: RecordSchema<Snapshot> = {
           "logicalType": "timestamp-millis"
         },
         "doc": "When the snapshot was taken, milliseconds since the epoch."
+      },
+      {
+        "name": "rebuilt",
+        "type": "boolean",
+        "doc": "Folded from the first event on by an order: states of the aggregate that were kept before are not to be used.",
+        "default": false
       }
     ]
   },

@@ -38,10 +38,16 @@ import { evolveRow } from './evolving.js';
 import { asExpected, recorded } from '../outcomes/answers.js';
 import { outcomePrefix, outcomesReader, trackOutcomes, sequenceOf } from '../outcomes/outcomes.js';
 import { snapshotPrefix, stateTable, type StateRow } from './rows.js';
-import { snapshotReader, trackSnapshots } from './snapshots.js';
+import { snapshotReader, trackSnapshots, type Touch } from './snapshots.js';
 
 /** A command that every aggregate takes: a snapshot now, whatever the number of events since the last. It has no payload. */
 export const takeSnapshot = 'spool.TakeSnapshot';
+
+/**
+ * A command that every aggregate takes: the state and the snapshot are replaced by the one that it carries, a `Snapshot`, which the caller has had
+ * folded from the first event on. Its expected version is that of the snapshot.
+ */
+export const rebuildSnapshot = 'spool.RebuildSnapshot';
 
 /** What a restore reads at the most besides the snapshots. */
 const maxUncovered = 20_000;
@@ -98,7 +104,7 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
     maxUncovered,
   });
   /** Of the group under way; ids of one that was given up do no harm, they are looked at once more. */
-  const touched = new Map<string, 'changed' | 'asked'>();
+  const touched = new Map<string, Touch>();
   let latest: ConsumedRecord | undefined;
 
   /** Where the reply is to stand in the transaction. */
@@ -165,10 +171,11 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
       return tx.committed(() => told(c, reply, 'VERSION_CONFLICT', microsSince(began), 0));
     }
     if (type === takeSnapshot) {
-      touched.set(aggregateId, 'asked');
+      if (touched.get(aggregateId) !== 'rebuilt') touched.set(aggregateId, 'asked');
       promise(c, { outcome: 'applied', version });
       return tx.committed(({ tookUs }) => told(c, { outcome: 'applied', version }, null, microsSince(began), tookUs));
     }
+    if (type === rebuildSnapshot) return rebuild(c, record.value, row).catch((thrown: unknown) => fail(c, thrown));
     const decoder = commandDecoders.get(type);
     if (decoder === undefined) {
       const problem = problemOf(new SpoolError('UNKNOWN_COMMAND', `${aggregate.name} does not handle ${type}`));
@@ -181,6 +188,23 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
     } catch (thrown) {
       fail(c, thrown);
     }
+  };
+
+  const snapshotDecoder = codec.decoder(SnapshotSchema);
+  const rebuild = async (c: Command, value: Buffer, row: StateRow | undefined): Promise<void> => {
+    const { tx, aggregateId } = c;
+    const { version, state, codeVersion, deleted } = await snapshotDecoder.decode(value);
+    if (row?.version !== version || codeVersion !== aggregate.codeVersion) {
+      const here = `version ${row?.version ?? 0} by code ${aggregate.codeVersion}`;
+      const problem = problemOf(
+        new SpoolError('UNAVAILABLE', `a state of version ${version} by code ${codeVersion} cannot replace ${here}`),
+      );
+      return answer(c, { outcome: 'failed', problem }, 'UNAVAILABLE');
+    }
+    tx.table<StateRow>(stateTable).put(aggregateId, { ...row, state: JSON.parse(state) as unknown, deleted });
+    touched.set(aggregateId, 'rebuilt');
+    promise(c, { outcome: 'applied', version });
+    tx.committed(({ tookUs }) => told(c, { outcome: 'applied', version }, null, microsSince(c.began), tookUs));
   };
 
   /** A command that cannot be decided is refused, and is not parked: a fault in one command must not block its aggregate. */
@@ -242,7 +266,8 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
     if (made.length > 0) {
       const snapshotVersion = row?.snapshotVersion ?? 0;
       tx.table<StateRow>(stateTable).put(aggregateId, { version: newVersion, state: next, snapshotVersion, deleted: ending >= 0 });
-      touched.set(aggregateId, 'changed');
+      // What was asked for earlier in the group is due all the same.
+      if (!touched.has(aggregateId)) touched.set(aggregateId, 'changed');
     }
     const outcome: CommandOutcome = {
       commandId,
@@ -333,7 +358,15 @@ function restoreSources(
   events: TopicPartition,
 ): readonly RestoreSource[] {
   const readOutcomes = outcomesReader(instance.codec);
-  const readSnapshot = snapshotReader(aggregate, instance.codec);
+  let broken = false;
+  const readSnapshot = snapshotReader(aggregate, instance.codec, ({ aggregateId, version }) => {
+    broken = true;
+    instance.log('error', 'a snapshot is not what its hash says: its aggregate is folded anew', {
+      aggregate: aggregate.name,
+      aggregateId,
+      version,
+    });
+  });
   const readEvent = eventReader(aggregate, instance.codec, instance.topics);
   return [
     {
@@ -347,7 +380,10 @@ function restoreSources(
     },
     {
       partition: events,
-      fromCovered: true,
+      // Read behind the snapshots. An aggregate without one that can be used needs all of its events.
+      get fromCovered() {
+        return !broken;
+      },
       async apply(record, table) {
         const event = await readEvent(record);
         if (event !== undefined) evolveRow(aggregate, event, record, table);

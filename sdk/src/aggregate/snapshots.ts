@@ -5,13 +5,16 @@ import { offset, type ConsumedRecord, type Offset, type RecordPosition, type Sto
 import type { Aggregate } from './aggregate.js';
 import { offsetKey, snapshotPrefix, stateTable, uncoveredTable, type StateRow } from './rows.js';
 
+/** What a group did to an aggregate, as far as its snapshot goes; `rebuilt` replaced its state. */
+export type Touch = 'changed' | 'asked' | 'rebuilt';
+
 /** Aggregates whose events no snapshot covers yet, and the offset below which everything is covered: where a restore begins. */
 export interface Snapshots {
   /**
-   * Emits what is due in this group: of the touched aggregates those past `snapshotEvery` or asked for, then quiet ones that hold the covered
-   * offset back.
+   * Emits what is due in this group: of the touched aggregates those past `snapshotEvery`, asked for or rebuilt, then quiet ones that hold the
+   * covered offset back.
    */
-  emitDue(touched: ReadonlyMap<string, 'changed' | 'asked'>, context: TaskContext): void;
+  emitDue(touched: ReadonlyMap<string, Touch>, context: TaskContext): void;
   /** Event offset below which every aggregate is covered, once the transaction under way has committed. */
   covered(): Offset | null;
   /** Notes the committed events of this group. */
@@ -47,7 +50,7 @@ export function trackSnapshots(options: SnapshotsOptions): Snapshots {
     end = options.eventPosition();
   };
 
-  const emit = (id: string, row: StateRow, context: TaskContext): void => {
+  const emit = (id: string, row: StateRow, context: TaskContext, why?: Touch): void => {
     const state = JSON.stringify(row.state);
     context.emit({
       topic: options.topic,
@@ -62,6 +65,7 @@ export function trackSnapshots(options: SnapshotsOptions): Snapshots {
         codeVersion: aggregate.codeVersion,
         deleted: row.deleted,
         at: options.now(),
+        rebuilt: why === 'rebuilt',
       }),
     });
     context.table<StateRow>(stateTable).put(id, { ...row, snapshotVersion: row.version });
@@ -70,6 +74,7 @@ export function trackSnapshots(options: SnapshotsOptions): Snapshots {
     context.table<string>(uncoveredTable).delete(offsetKey(since));
     context.committed(() => uncovered.delete(id));
   };
+  const dueAfter: Readonly<Record<Touch, number>> = { changed: aggregate.snapshotEvery, asked: 1, rebuilt: 0 };
   let coveredNow: Offset | null = null;
   return {
     emitDue(touched, context) {
@@ -78,8 +83,8 @@ export function trackSnapshots(options: SnapshotsOptions): Snapshots {
       const done = new Set<string>();
       for (const [id, why] of touched) {
         const row = rows.get(id);
-        if (row === undefined || row.version - row.snapshotVersion < (why === 'asked' ? 1 : aggregate.snapshotEvery)) continue;
-        emit(id, row, context);
+        if (row === undefined || row.version - row.snapshotVersion < dueAfter[why]) continue;
+        emit(id, row, context, why);
         done.add(id);
       }
       const limit = end === undefined ? 0n : end - BigInt(options.maxUncovered);
@@ -108,8 +113,11 @@ export function trackSnapshots(options: SnapshotsOptions): Snapshots {
 
 export const stateHash = (state: string): string => createHash('sha256').update(state).digest('hex').slice(0, 32);
 
-/** Takes a snapshot into the store when it is newer and was made by this version of the code. */
-export function snapshotReader(aggregate: Aggregate, codec: Codec) {
+/**
+ * Takes a snapshot into the store when it is newer and was made by this version of the code. One whose state is not what its hash says is told to
+ * `onBroken` and passed over: its aggregate is to be folded from its events.
+ */
+export function snapshotReader(aggregate: Aggregate, codec: Codec, onBroken: (snapshot: Snapshot) => void) {
   const decoder = codec.decoder(SnapshotSchema);
   return async (record: ConsumedRecord, table: <V>(name: string) => Table<V>): Promise<void> => {
     if (record.value === null) return;
@@ -118,6 +126,7 @@ export function snapshotReader(aggregate: Aggregate, codec: Codec) {
     const rows = table<StateRow>(stateTable);
     const { aggregateId, version, deleted } = snapshot;
     if ((rows.get(aggregateId)?.version ?? 0) > version) return;
+    if (stateHash(snapshot.state) !== snapshot.stateHash) return onBroken(snapshot);
     rows.put(aggregateId, { version, state: JSON.parse(snapshot.state) as unknown, snapshotVersion: version, deleted });
   };
 }

@@ -1,13 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { SpoolError } from '@spool/schemas';
-import { fromToken, refusal, takeSnapshot, type Gateway, type Registry } from '@spool/sdk';
+import { SnapshotSchema, SpoolError, toSpoolError, type Reply } from '@spool/schemas';
+import { fromToken, rebuildSnapshot, refusal, stateHash, takeSnapshot, type Gateway, type Registry } from '@spool/sdk';
 import { splitPartitionKey, type Instance } from '@spool/streams';
 import { differences, type Change } from './differences.js';
 import { maxVersion } from './index-rows.js';
 import { isSource, startIndexer, type EventIndex, type EventSource } from './indexer.js';
-import { foldAsker, stateAt, statesAt } from './states.js';
+import { beginning, foldAsker, stateAt, statesAt } from './states.js';
 import { instancesIn, readStep, type InstanceQuery, type ReadStep, type SagaInstance } from './sagas.js';
-import { lastVersion, rowsOf, untilReached, versionAt } from './streams.js';
+import { lastVersion, rowAt, rowsOf, untilReached, versionAt } from './streams.js';
 
 export interface StoredEvent {
   readonly id: string;
@@ -50,6 +50,12 @@ export interface Step {
   readonly changes: readonly Change[];
 }
 
+/** Who asks for a snapshot, and until when it is waited for. */
+export interface Asked {
+  readonly deadline: number;
+  readonly actor: string;
+}
+
 /** Of an aggregate, a service or a saga: whatever writes events. */
 export interface StreamRequest {
   readonly aggregateType: string;
@@ -83,7 +89,12 @@ export interface EventStore extends AsyncDisposable {
    */
   walk(request: StreamRequest & { readonly versions: readonly number[] }): Promise<readonly Step[]>;
   /** Has the owner of the aggregate take a snapshot. @returns its version. @throws SpoolError UNKNOWN_AGGREGATE, INVALID_REQUEST, EXPIRED, INDETERMINATE */
-  snapshot(aggregateType: string, aggregateId: string, asked: { readonly deadline: number; readonly actor: string }): Promise<number>;
+  snapshot(aggregateType: string, aggregateId: string, asked: Asked): Promise<number>;
+  /**
+   * Has an aggregate folded from its first event on, and its owner take the outcome for its state and its snapshot, in the place of what they were.
+   * @returns its version. @throws as `snapshot`, EXPIRED also when the aggregate changes faster than it can be folded
+   */
+  rebuild(aggregateType: string, aggregateId: string, asked: Asked): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -155,9 +166,22 @@ export function openEventStore({ instance, registry, gateway }: EventStoreOption
     if (version > last) {
       throw new SpoolError('UNKNOWN_AGGREGATE', `${name} ${aggregateId} has ${last} versions, there is no version ${version}`);
     }
-    const [row] = rowsOf(index, aggregateId, { from: version, to: version + 1, reverse: false, limit: 1 });
     const { state, deleted } = await stateAt(ask, index, aggregateId, version, deadline);
-    return { version, at: row?.[1].at ?? 0, deleted, state: JSON.parse(state) as unknown };
+    return { version, at: rowAt(index, aggregateId, version)?.at ?? 0, deleted, state: JSON.parse(state) as unknown };
+  };
+  const requireAggregate = (name: string): void => {
+    const kind = registry.component(name)?.kind;
+    if (kind === undefined) throw new SpoolError('UNKNOWN_AGGREGATE', `no bundle has an aggregate ${name}`);
+    if (kind !== 'aggregate') throw new SpoolError('INVALID_REQUEST', `${name} is a ${kind}: only aggregates have snapshots`);
+  };
+  /** To the owner of an aggregate, behind the commands that wait. */
+  const order = async (aggregateType: string, key: string, message: Order, { deadline, actor }: Asked): Promise<Reply> => {
+    const { type, value, ...expected } = message;
+    const topic = instance.topics.commands(aggregateType).name;
+    const timeoutMs = Math.max(1, deadline - instance.now());
+    const reply = await gateway.request({ topic, key, type, id: randomUUID(), value, timeoutMs, meta: { actor, ...expected } });
+    if (reply.outcome !== 'applied') throw refusal(reply);
+    return reply;
   };
 
   return {
@@ -204,17 +228,36 @@ export function openEventStore({ instance, registry, gateway }: EventStoreOption
         return { version, before, after, changes: differences(before, after) };
       });
     },
-    async snapshot(aggregateType, aggregateId, { deadline, actor }) {
-      const kind = registry.component(aggregateType)?.kind;
-      if (kind === undefined) throw new SpoolError('UNKNOWN_AGGREGATE', `no bundle has an aggregate ${aggregateType}`);
-      if (kind !== 'aggregate') throw new SpoolError('INVALID_REQUEST', `${aggregateType} is a ${kind}: only aggregates have snapshots`);
-      const topic = instance.topics.commands(aggregateType).name;
-      const timeoutMs = Math.max(1, deadline - instance.now());
-      const message = { topic, key: aggregateId, type: takeSnapshot, id: randomUUID(), value: Buffer.alloc(0), timeoutMs, meta: { actor } };
-      const reply = await gateway.request(message);
-      if (reply.outcome !== 'applied') throw refusal(reply);
-      if ((reply.version ?? 0) === 0) throw unknownAggregate(aggregateType, aggregateId);
-      return reply.version!;
+    async snapshot(aggregateType, aggregateId, asked) {
+      requireAggregate(aggregateType);
+      const { version } = await order(aggregateType, aggregateId, { type: takeSnapshot, value: Buffer.alloc(0) }, asked);
+      if (version === null || version === 0) throw unknownAggregate(aggregateType, aggregateId);
+      return version;
+    },
+    async rebuild(aggregateType, aggregateId, asked) {
+      requireAggregate(aggregateType);
+      const { deadline } = asked;
+      const encoder = await instance.codec.encoder(instance.topics.commands(aggregateType).name, SnapshotSchema);
+      for (let start = beginning; ;) {
+        const index = await current({ aggregateType, after: undefined, deadline });
+        const version = lastVersion(index, aggregateId);
+        if (version === 0) throw unknownAggregate(aggregateType, aggregateId);
+        const { states, deletes, codeVersion } = await statesAt(ask, index, aggregateId, { versions: [version], deadline, start });
+        const state = states.get(version)!;
+        const snapshot = {
+          ...{ aggregateId, version, eventOffset: 0, state, stateHash: stateHash(state), codeVersion, at: instance.now(), rebuilt: true },
+          deleted: deletes.includes(rowAt(index, aggregateId, version)?.type ?? ''),
+        };
+        const message = { type: rebuildSnapshot, value: encoder.encode(snapshot), expectedVersion: version };
+        try {
+          await order(aggregateType, aggregateId, message, asked);
+          return version;
+        } catch (thrown) {
+          // It went on meanwhile: what was folded is a beginning.
+          if (toSpoolError(thrown).code !== 'VERSION_CONFLICT') throw thrown;
+          start = { state, version, codeVersion };
+        }
+      }
     },
     close() {
       unfollow();
@@ -226,6 +269,11 @@ export function openEventStore({ instance, registry, gateway }: EventStoreOption
   };
 }
 
+interface Order {
+  readonly type: string;
+  readonly value: Buffer;
+  readonly expectedVersion?: number;
+}
 /** Of the states of one walk, in characters. */
 const maxWalkLength = 2_000_000;
 

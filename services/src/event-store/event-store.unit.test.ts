@@ -1,6 +1,9 @@
+import { tmpdir } from 'node:os';
 import { avroContentType, FoldReplySchema, messageHeaders, record, type SpoolError } from '@spool/schemas';
-import type { CommandResult, RegisteredComponent } from '@spool/sdk';
+import { rebuildSnapshot, type CommandResult, type RegisteredComponent } from '@spool/sdk';
 import { openEventStore, type EventStore, type Moment } from './event-store.js';
+import { createVerifier } from './verify/verifier.js';
+import type { Violation } from './verify/violations.js';
 import { account, Account, stage, until, type Stage } from './testing.js';
 
 let on: Stage;
@@ -176,6 +179,69 @@ describe('a snapshot on demand', () => {
     const asked = { deadline: Date.now() + 5000, actor: 'ada' };
     await expect(store.snapshot('Account', 'nobody', asked)).rejects.toMatchObject({ code: 'UNKNOWN_AGGREGATE' });
     await expect(store.snapshot('Nothing', 'a', asked)).rejects.toMatchObject({ code: 'UNKNOWN_AGGREGATE' });
+  });
+});
+
+describe('a rebuilt snapshot', () => {
+  const asked = () => ({ deadline: Date.now() + 10_000, actor: 'ada' });
+  const reports: Violation[] = [];
+  const verify = async () => {
+    reports.length = 0;
+    const verifier = createVerifier({ instance: on.platform, registry: on.registry, gateway: on.gateway, scratchDir: tmpdir() });
+    const check = await verifier.prepare({ sources: ['Account'], replay: true });
+    const compared: number[] = [];
+    const signal = new AbortController().signal;
+    await check({ signal, onViolation: (violation) => reports.push(violation), onReport: (report) => compared.push(report.compared) });
+    return { compared, found: reports.map(({ code, version }) => [code, version]) };
+  };
+
+  it('replaces the state of the owner, its snapshots, and the states that were kept of it, by the fold of all events', async () => {
+    await many('a', 1200);
+    await store.snapshot('Account', 'a', asked());
+    await many('a', 30);
+    await snapshotsSeen();
+    expect(await state('a', { version: 700 })).toMatchObject({ state: { balance: 700 } });
+    // The code changes, and its version does not: what was folded before is wrong.
+    await on.deploy(account('1', 10));
+    expect(await state('a')).toMatchObject({ version: 1230, state: { balance: 1200 + 300 } });
+    expect(await verify()).toEqual({ compared: [1], found: [['SNAPSHOT_DIFFERS', 1200]] });
+    expect(await cost(async () => expect(await store.rebuild('Account', 'a', asked())).toBe(1230))).toBe(1230);
+    await snapshotsSeen();
+    expect(await state('a')).toMatchObject({ version: 1230, state: { balance: 12_300 } });
+    expect(await state('a', { version: 700 })).toMatchObject({ state: { balance: 7000 } });
+    // The owner goes on with it: its next snapshot is the fold of all events too.
+    await many('a', 100);
+    expect(await verify()).toEqual({ compared: [2], found: [] });
+  });
+
+  it('goes on with what it has folded when the aggregate changes meanwhile', async () => {
+    await many('a', 500);
+    let writes = 2;
+    await using busy = openEventStore({
+      instance: on.platform,
+      registry: on.registry,
+      gateway: {
+        async request(message) {
+          if (message.type === rebuildSnapshot && writes-- > 0) await many('a', 3);
+          return on.gateway.request(message);
+        },
+      },
+    });
+    expect(await cost(async () => expect(await busy.rebuild('Account', 'a', asked())).toBe(506))).toBe(506);
+    expect(await verify()).toMatchObject({ found: [] });
+  });
+
+  it('keeps a deleted aggregate deleted (Evento defect 5)', async () => {
+    await put('a', 1);
+    await on.bank.gateway.send(Account, 'Close', 'a', {});
+    expect(await store.rebuild('Account', 'a', asked())).toBe(2);
+    await expect(put('a', 1)).rejects.toMatchObject({ code: 'REJECTED' });
+    expect(await verify()).toEqual({ compared: [1], found: [] });
+  });
+
+  it('is refused for what is not there', async () => {
+    await expect(store.rebuild('Account', 'nobody', asked())).rejects.toMatchObject({ code: 'UNKNOWN_AGGREGATE' });
+    await expect(store.rebuild('Nothing', 'a', asked())).rejects.toMatchObject({ code: 'UNKNOWN_AGGREGATE' });
   });
 });
 

@@ -1,8 +1,8 @@
 import { readMeta, SnapshotSchema, SpoolError, type Snapshot } from '@spool/schemas';
-import { snapshotPrefix, type RegisteredComponent } from '@spool/sdk';
+import { snapshotPrefix, stateHash, type RegisteredComponent } from '@spool/sdk';
 import { localWork, type ConsumedRecord, type Instance, type Offset, type RunningProcessor, type Store, type Table } from '@spool/streams';
 import { listInstance } from './sagas.js';
-import { rowKey, statesTable, streamsTable, versionOf, type FoldedRow, type IndexRow } from './index-rows.js';
+import { maxVersion, rowKey, statesTable, streamsTable, versionOf, type FoldedRow, type IndexRow } from './index-rows.js';
 
 /** What writes events of its own, in a topic of its own. */
 const sourceKinds = ['aggregate', 'service', 'saga'] as const;
@@ -102,7 +102,10 @@ export async function startIndexer(instance: Instance, source: EventSource): Pro
 /** So many versions lie between two states that are kept, whatever the number of snapshots; the last one is always kept. */
 export const spacing = 100;
 
-function keepState(states: Table<FoldedRow>, { aggregateId, version, state, codeVersion }: Snapshot): void {
+function keepState(states: Table<FoldedRow>, { aggregateId, version, state, stateHash: hash, codeVersion, rebuilt }: Snapshot): void {
+  if (stateHash(state) !== hash) return;
+  const all = { from: rowKey(aggregateId, 0), to: rowKey(aggregateId, maxVersion) };
+  if (rebuilt) for (const [key] of [...states.range(all)]) states.delete(key);
   const below = { from: rowKey(aggregateId, 0), to: rowKey(aggregateId, version), reverse: true, limit: 2 };
   const [last, before] = [...states.range(below)];
   if (last !== undefined && version - (before === undefined ? 0 : versionOf(before[0])) <= spacing) states.delete(last[0]);

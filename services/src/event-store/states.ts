@@ -4,7 +4,7 @@ import { foldQuery, refusal, type Gateway } from '@spool/sdk';
 import type { Instance } from '@spool/streams';
 import { rowKey, statesTable, versionOf, type FoldedRow } from './index-rows.js';
 import { spacing, type EventIndex } from './indexer.js';
-import { rowsOf } from './streams.js';
+import { rowAt, rowsOf } from './streams.js';
 
 export interface Folded {
   readonly version: number;
@@ -37,8 +37,7 @@ const maxRestarts = 10;
 /** The state of an aggregate at a version that it has. */
 export async function stateAt(ask: AskFold, index: EventIndex, aggregateId: string, target: number, deadline: number): Promise<Folded> {
   const { states, deletes } = await statesAt(ask, index, aggregateId, { versions: [target], deadline });
-  const [last] = rowsOf(index, aggregateId, { from: target, to: target + 1, reverse: false, limit: 1 });
-  return { version: target, state: states.get(target)!, deleted: last !== undefined && deletes.includes(last[1].type) };
+  return { version: target, state: states.get(target)!, deleted: deletes.includes(rowAt(index, aggregateId, target)?.type ?? '') };
 }
 
 export interface StatesRequest {
@@ -47,12 +46,16 @@ export interface StatesRequest {
   readonly deadline: number;
   /** Ends with the states so far when they have more characters than this and are two at least. @default unbounded */
   readonly maxLength?: number;
+  /** Begins here, and takes no state that was kept. */
+  readonly start?: Start;
 }
 export interface FoldedStates {
   /** Version -> state as JSON. */
   readonly states: ReadonlyMap<number, string>;
   /** Types of the events that end the aggregate. */
   readonly deletes: readonly string[];
+  /** Of the code that folded them. */
+  readonly codeVersion: string;
 }
 
 /**
@@ -60,15 +63,15 @@ export interface FoldedStates {
  * snapshot or of an earlier read, and keeps the states that it comes by.
  */
 export async function statesAt(ask: AskFold, index: EventIndex, aggregateId: string, request: StatesRequest): Promise<FoldedStates> {
-  const { versions, deadline, maxLength = Number.POSITIVE_INFINITY } = request;
+  const { versions, deadline, maxLength = Number.POSITIVE_INFINITY, start } = request;
   const { name: aggregateType } = index.source;
   const states = new Map<number, string>();
   let left = versions;
   let length = 0;
-  let from: Start = { state: null, version: 0, codeVersion: '' };
-  let kept = 0;
+  let from = start ?? beginning;
+  let kept = from.version;
   for (let restarts = 0; restarts <= maxRestarts;) {
-    const near = nearest(index, aggregateId, left[0]!, from.codeVersion);
+    const near = start === undefined ? nearest(index, aggregateId, left[0]!, from.codeVersion) : from;
     if (near.version > from.version) {
       from = near;
       kept = near.version;
@@ -87,7 +90,7 @@ export async function statesAt(ask: AskFold, index: EventIndex, aggregateId: str
       states.clear();
       left = versions;
       length = 0;
-      from = { state: null, version: 0, codeVersion: reply.codeVersion };
+      from = { ...beginning, codeVersion: reply.codeVersion };
       kept = 0;
       restarts += 1;
       continue;
@@ -107,13 +110,15 @@ export async function statesAt(ask: AskFold, index: EventIndex, aggregateId: str
     passed.forEach((wanted, at) => states.set(wanted, found[at]!));
     length += found.reduce((sum, each) => sum + each.length, 0);
     left = left.slice(passed.length);
-    if (left.length === 0 || (length > maxLength && states.size >= 2)) return { states, deletes: reply.deletes };
+    if (left.length === 0 || (length > maxLength && states.size >= 2)) return { states, deletes: reply.deletes, codeVersion };
     from = { state, version, codeVersion };
   }
   throw new SpoolError('UNAVAILABLE', `instances of several versions of ${aggregateType} answer in turns`, { retryAfterMs: 1000 });
 }
 
 type Start = Pick<FoldRequest, 'state' | 'version' | 'codeVersion'>;
+/** Before the first event. */
+export const beginning: Start = { state: null, version: 0, codeVersion: '' };
 
 /** @param codeVersion that is in force, empty where it is not known: states of another are dropped on the way */
 function nearest(index: EventIndex, aggregateId: string, target: number, codeVersion: string): Start {
@@ -123,7 +128,7 @@ function nearest(index: EventIndex, aggregateId: string, target: number, codeVer
     if (codeVersion === '' || known.codeVersion === codeVersion) return { ...known, version: versionOf(key) };
     put(index, key, undefined);
   }
-  return { state: null, version: 0, codeVersion: '' };
+  return beginning;
 }
 
 /** Beside the commits of the processor, whose checkpoint stays as it is. */

@@ -18,6 +18,9 @@ export function* rowsOf(index: EventIndex, id: string, range: VersionRange): Ite
   }
 }
 
+export const rowAt = (index: EventIndex, id: string, version: number): IndexRow | undefined =>
+  index.store.get(streamsTable, rowKey(id, version)) as IndexRow | undefined;
+
 /** 0 for an aggregate without events. */
 export function lastVersion(index: EventIndex, id: string): number {
   const [last] = rowsOf(index, id, { from: 0, to: maxVersion, reverse: true, limit: 1 });
@@ -30,7 +33,7 @@ export function versionAt(index: EventIndex, id: string, at: number): number {
   let above = lastVersion(index, id) + 1;
   while (above - below > 1) {
     const middle = Math.floor((below + above) / 2);
-    const row = index.store.get(streamsTable, rowKey(id, middle)) as IndexRow | undefined;
+    const row = rowAt(index, id, middle);
     if (row === undefined) throw new SpoolError('RECORD_UNREADABLE', `version ${middle} of ${id} is missing in ${index.topic}`);
     if (row.at <= at) below = middle;
     else above = middle;

@@ -21,8 +21,11 @@ import { registryProcessor } from '../registry/index.js';
 
 export { until };
 
-/** An account with a list and nested fields in its state, so that differences have something to show. */
-export const account = (codeVersion = '1', times = 1) =>
+/**
+ * An account with a list and nested fields in its state, so that differences have something to show.
+ * @param times what an amount counts for; a function makes an `evolve` that does not give the same each time
+ */
+export const account = (codeVersion = '1', times: number | (() => number) = 1) =>
   aggregate('Account', {
     commands: {
       Put: record('store.Put', { amount: 'int', note: 'string' }),
@@ -41,7 +44,7 @@ export const account = (codeVersion = '1', times = 1) =>
     },
     evolve: {
       Paid: ({ balance, notes }, { amount, note }) => ({
-        balance: balance + amount * times,
+        balance: balance + amount * (typeof times === 'number' ? times : times()),
         notes: note === '' ? notes : [...notes, note],
       }),
       Closed: (state) => state,

@@ -121,15 +121,24 @@ export function aggregateRoutes(eventStore: EventStore): readonly Route[] {
         'Its owner writes its state to the log, behind the commands that wait before this one. A restore and a read of its state begin there.',
       role: 'operator',
       params,
+      query: z.object({
+        rebuild: z
+          .enum(['true', 'false'])
+          .default('false')
+          .describe(
+            'Folds it from its first event on, and puts the outcome in the place of the state of its owner and of the snapshots before',
+          ),
+      }),
       responses: {
         200: {
-          description: 'Written, or there already for this version',
+          description: 'Written, or, if it is not rebuilt, there already for this version',
           schema: z.object({ aggregateType: z.string(), aggregateId: z.string(), version: z.int() }),
         },
       },
       errors: ['UNKNOWN_AGGREGATE', 'INVALID_REQUEST', 'EXPIRED', 'INDETERMINATE', 'OVERLOADED', 'UNAVAILABLE', 'KAFKA_UNAVAILABLE'],
-      async handler({ params: { type, id }, principal, deadline }) {
-        const taken = await eventStore.snapshot(type, id, { deadline: deadline - 500, actor: principal.name });
+      async handler({ params: { type, id }, query: { rebuild }, principal, deadline }) {
+        const asked = { deadline: deadline - 500, actor: principal.name };
+        const taken = await (rebuild === 'true' ? eventStore.rebuild(type, id, asked) : eventStore.snapshot(type, id, asked));
         return { status: 200, body: { aggregateType: type, aggregateId: id, version: taken } };
       },
     }),

@@ -59,7 +59,7 @@ beforeEach(async () => {
   store = openEventStore({ instance: on.platform, registry: on.registry, gateway: on.gateway });
   server = await startTestServer({
     routes: [
-      ...verifyRoutes(createVerifier({ instance: on.platform, registry: on.registry, gateway: on.gateway, scratchDir: tmpdir() })),
+      ...verifyRoutes(createVerifier({ instance: on.platform, registry: on.registry, gateway: on.gateway, scratchDir: tmpdir() }), store),
       ...eventRoutes({
         events: {
           search: (search) => Promise.resolve((searches.push(search), found.slice(0, search.limit))),

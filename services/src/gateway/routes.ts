@@ -33,7 +33,7 @@ export const gatewayRoutes = ({ gateway, eventStore, verifier, replays, consumer
   ...aggregateRoutes(eventStore),
   ...sagaRoutes(eventStore),
   ...eventRoutes({ eventStore, consumers, ...rest }),
-  ...verifyRoutes(verifier),
+  ...verifyRoutes(verifier, eventStore),
   ...replayRoutes(replays),
   ...consumerRoutes(consumers),
   ...registryRoutes(rest),

@@ -22,7 +22,7 @@ export interface EventChecks {
   readonly deletes: ReadonlySet<string>;
   readonly tell: (code: ViolationCode, at: Pick<ConsumedRecord, 'topic' | 'partition' | 'offset'>, facts: Facts) => void;
 }
-export type Facts = Pick<Violation, 'aggregateId' | 'expected' | 'found'>;
+export type Facts = Pick<Violation, 'aggregateId' | 'version' | 'expected' | 'found' | 'states'>;
 
 export interface CheckedEvent {
   readonly aggregateId: string;

@@ -17,6 +17,8 @@ interface SnapshotRow {
 }
 /** `<aggregate id> <version> <offset>` -> the snapshot, of those that can be compared. */
 const snapshotsTable = 'snapshots';
+/** Aggregate id -> the offset of its last snapshot that was rebuilt: those before it are not used any more. */
+const rebuiltTable = 'rebuilt';
 /** Aggregate id -> the last version of which there is such a snapshot. */
 const comparedTable = 'compared';
 const eventsTable = 'events';
@@ -56,13 +58,14 @@ export function snapshotReader({ scratch, tell, codec, codeVersion }: SnapshotCh
     const { aggregateId, version, state, deleted } = snapshot;
     const hash = stateHash(state);
     if (hash !== snapshot.stateHash) {
-      tell('SNAPSHOT_HASH', record, { aggregateId, expected: `hash ${snapshot.stateHash}`, found: `hash ${hash} at version ${version}` });
+      tell('SNAPSHOT_HASH', record, { aggregateId, version, expected: `hash ${snapshot.stateHash}`, found: `hash ${hash}` });
     }
     if (snapshot.codeVersion !== codeVersion) {
       counts.otherCode += 1;
       return;
     }
     const row: SnapshotRow = { version, state, deleted, partition: record.partition, offset: record.offset.toString() };
+    if (snapshot.rebuilt) scratch.put(rebuiltTable, aggregateId, row.offset);
     scratch.put(snapshotsTable, `${rowKey(aggregateId, version)}\u0001${row.offset}`, row);
     const last = (scratch.get(comparedTable, aggregateId) as number | undefined) ?? 0;
     scratch.put(comparedTable, aggregateId, Math.max(last, version));
@@ -77,6 +80,8 @@ export function keepForReplay(scratch: Scratch, { aggregateId, version, type, id
   if (until !== undefined && version <= until) scratch.put(eventsTable, rowKey(aggregateId, version), { type, id, at, payload });
 }
 
+/** Of two states in one violation, in characters. */
+const maxToldLength = 100_000;
 /** Aggregates that are folded side by side. */
 const sideBySide = 16;
 const foldEvents = 500;
@@ -95,12 +100,14 @@ export async function compareSnapshots(
     const end = seen?.version ?? 0;
     const ended = seen?.deletedAt ?? Number.POSITIVE_INFINITY;
     let folded: { state: string | null; version: number } = { state: null, version: 0 };
+    const rebuiltAt = BigInt((scratch.get(rebuiltTable, aggregateId) as string | undefined) ?? 0);
     const rows = [...scratch.range(snapshotsTable, { from: rowKey(aggregateId, 0), to: `${aggregateId}\u0002` })];
     for (const [, row] of rows) {
       const { version, state, deleted, partition, offset: at } = row as SnapshotRow;
+      if (BigInt(at) < rebuiltAt) continue;
       const place = { topic: checks.topic, partition, offset: offset(at) };
       if (version > end) {
-        tell('SNAPSHOT_AHEAD', place, { aggregateId, expected: `version ${end} at the most`, found: `version ${version}` });
+        tell('SNAPSHOT_AHEAD', place, { aggregateId, version, expected: `version ${end} at the most`, found: `version ${version}` });
         continue;
       }
       while (folded.version < version) {
@@ -113,7 +120,8 @@ export async function compareSnapshots(
         if (reply instanceof SpoolError) {
           if (reply.entry.retryable !== 'never') throw reply;
           const reason = `${reply.code}: ${reply.message}`;
-          tell('FOLD_FAILED', place, { aggregateId, expected: `the fold of versions ${folded.version + 1} to ${version}`, found: reason });
+          const expected = `the fold of versions ${folded.version + 1} to ${version}`;
+          tell('FOLD_FAILED', place, { aggregateId, version, expected, found: reason });
           return;
         }
         // New code was deployed meanwhile.
@@ -123,7 +131,12 @@ export async function compareSnapshots(
       compared += 1;
       if (deleted !== version >= ended) {
         const of = (is: boolean): string => (is ? 'a deleted aggregate' : 'one that is there');
-        tell('SNAPSHOT_DIFFERS', place, { aggregateId, expected: `the state of ${of(!deleted)}`, found: `that of ${of(deleted)}` });
+        tell('SNAPSHOT_DIFFERS', place, {
+          aggregateId,
+          version,
+          expected: `the state of ${of(!deleted)}`,
+          found: `that of ${of(deleted)}`,
+        });
       }
       const expected = JSON.parse(folded.state!) as unknown;
       const found = JSON.parse(state) as unknown;
@@ -132,8 +145,10 @@ export async function compareSnapshots(
       const { path, ...change } = changes[0]!;
       tell('SNAPSHOT_DIFFERS', place, {
         aggregateId,
+        version,
         expected: `state ${hashOf(expected)} at version ${version}; at ${path === '' ? 'the root' : path} ${shortened(change.before)}`,
         found: `state ${hashOf(found)} with ${changes.length} differences; there ${shortened(change.after)}`,
+        ...(folded.state!.length + state.length > maxToldLength ? {} : { states: { expected, found } }),
       });
     }
   };

@@ -44,7 +44,17 @@ async function plant(key: string, version: number, meta: Partial<MessageMeta> = 
 async function plantSnapshot(row: Partial<Snapshot> & { readonly aggregateId: string }): Promise<string> {
   const topic = on.topics.snapshots('Account').name;
   const state = row.state ?? JSON.stringify({ balance: 3, notes: [] });
-  const full = { version: 3, eventOffset: 3, state, stateHash: stateHash(state), codeVersion: '1', deleted: false, at: 1, ...row };
+  const full = {
+    version: 3,
+    eventOffset: 3,
+    state,
+    stateHash: stateHash(state),
+    codeVersion: '1',
+    deleted: false,
+    at: 1,
+    rebuilt: false,
+    ...row,
+  };
   const value = (await on.codec.encoder(topic, SnapshotSchema)).encode(full);
   return (await on.platform.producer.send({ topic, key: snapshotPrefix + row.aggregateId, value })).offset.toString();
 }
@@ -123,9 +133,34 @@ describe('the verification of a log', () => {
       ['SNAPSHOT_DIFFERS', forged],
       ['SNAPSHOT_AHEAD', ahead],
     ]);
+    expect(found.map(({ version }) => version)).toEqual([3, undefined, 3, 4]);
+    expect(found[2]!.states).toEqual({ expected: { balance: 3, notes: [] }, found: { balance: 4, notes: [] } });
     expect(found[2]!.expected).toContain('at version 3; at /balance 3');
     expect(found[2]!.found).toContain('1 differences; there 4');
     expect(right).not.toBe(forged);
+  });
+
+  it('finds code that does not give the same state each time, and code that was changed without another version, and tells both states', async () => {
+    let called = 0;
+    await on.deploy(account('1', () => ++called));
+    await many('a', 2);
+    await on.bank.gateway.request({ topic: 'cmd.Account', key: 'a', type: takeSnapshot, id: 's', value: Buffer.alloc(0) });
+    await verify();
+    expect(found).toEqual([expect.objectContaining({ ...snap, code: 'SNAPSHOT_DIFFERS', aggregateId: 'a', version: 2 })]);
+    // The first two amounts when it was written, and the two after them now.
+    expect(found[0]!.states).toEqual({ expected: { balance: 3 + 4, notes: [] }, found: { balance: 1 + 2, notes: [] } });
+    await on.deploy(account('1', 10));
+    found = [];
+    await verify();
+    expect(found).toMatchObject([{ code: 'SNAPSHOT_DIFFERS', version: 2, states: { expected: { balance: 20 }, found: { balance: 3 } } }]);
+  });
+
+  it('tells of large states without them', async () => {
+    await many('a', 1);
+    await plantSnapshot({ aggregateId: 'a', version: 1, state: JSON.stringify({ balance: 1, notes: ['x'.repeat(100_000)] }) });
+    await verify();
+    expect(found).toMatchObject([{ code: 'SNAPSHOT_DIFFERS', version: 1 }]);
+    expect(found[0]).not.toHaveProperty('states');
   });
 
   it('finds events that the code cannot fold, and goes on with other aggregates', async () => {

@@ -23,6 +23,10 @@ export interface Violation {
   readonly aggregateType: string;
   /** Empty where there is none to name. */
   readonly aggregateId: string;
+  /** Of the snapshot, where it is known. */
+  readonly version?: number;
   readonly expected: string;
   readonly found: string;
+  /** Of SNAPSHOT_DIFFERS: what the events fold into, and what the snapshot holds. Left out when they are large. */
+  readonly states?: { readonly expected: unknown; readonly found: unknown };
 }
