@@ -35,7 +35,9 @@ let running: RunningBundle;
 const start = async (): Promise<void> => {
   running = await startBundle(bundle({ id: 'bank', version: '1.0.0', components: [Account] }), {
     ...{ kafka, codec, topics, instance: 'bank-0', dataDir, now: Date.now },
-    log: (level, message, fields) => void (level === 'error' && told.push(`${message} ${String(fields?.aggregateId)}`)),
+    log(level, message, fields) {
+      if (level === 'error') told.push(`${message} ${String(fields?.aggregateId)}`);
+    },
   });
 };
 beforeEach(async () => {

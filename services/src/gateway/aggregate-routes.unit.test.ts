@@ -1,5 +1,5 @@
 import { openEventStore, type EventStore } from '../event-store/index.js';
-import { Account, stage, type Stage } from '../event-store/testing.js';
+import { account, Account, stage, until, type Stage } from '../event-store/testing.js';
 import { startTestServer, type TestServer } from '../http/testing.js';
 import { aggregateRoutes } from './aggregate-routes.js';
 
@@ -56,6 +56,10 @@ describe('aggregates over HTTP', () => {
     const take = (path: string) => server.send({ method: 'POST', path: `/api/v1/aggregates/${path}/snapshot` });
     expect((await take('Account/a')).json()).toEqual({ aggregateType: 'Account', aggregateId: 'a', version: 2 });
     expect((await take('Account/nobody')).problem().code).toBe('UNKNOWN_AGGREGATE');
+    await on.deploy(account('1', 10));
+    const rebuilt = await server.send({ method: 'POST', path: '/api/v1/aggregates/Account/a/snapshot?rebuild=true' });
+    expect(rebuilt.json()).toEqual({ aggregateType: 'Account', aggregateId: 'a', version: 2 });
+    await until(async () => ((await get('Account/a')).json() as { state: { balance: number } }).state.balance === 30);
   });
 
   it('go through the events one by one, with the state before and after each', async () => {

@@ -1,8 +1,9 @@
 import { tmpdir } from 'node:os';
+import { SpoolError } from '@spool/schemas';
 import { toToken } from '@spool/sdk';
 import { topicCatalogue } from '@spool/streams';
 import { createVerifier, eventTails, openEventStore, type EventStore } from '../event-store/index.js';
-import { Account, stage, type Stage } from '../event-store/testing.js';
+import { account, Account, stage, type Stage } from '../event-store/testing.js';
 import { startTestServer, type TestServer } from '../http/testing.js';
 import type { EventSearch, HandledMessage, IndexedEvent } from '../telemetry/index.js';
 import { eventRoutes } from './event-routes.js';
@@ -48,18 +49,24 @@ const handled = (messageId: string, causationId: string, more: Partial<HandledMe
 let on: Stage;
 let server: TestServer;
 let store: EventStore;
+/** The aggregate that cannot be rebuilt. */
+let failing: string | undefined;
 let searches: EventSearch[];
 let found: IndexedEvent[];
 let messages: HandledMessage[];
 beforeEach(async () => {
   on = await stage();
+  failing = undefined;
   searches = [];
   found = [];
   messages = [];
   store = openEventStore({ instance: on.platform, registry: on.registry, gateway: on.gateway });
   server = await startTestServer({
     routes: [
-      ...verifyRoutes(createVerifier({ instance: on.platform, registry: on.registry, gateway: on.gateway, scratchDir: tmpdir() }), store),
+      ...verifyRoutes(createVerifier({ instance: on.platform, registry: on.registry, gateway: on.gateway, scratchDir: tmpdir() }), {
+        rebuild: (type, id, asked) =>
+          id === failing ? Promise.reject(new SpoolError('RECORD_UNREADABLE', 'a test')) : store.rebuild(type, id, asked),
+      }),
       ...eventRoutes({
         events: {
           search: (search) => Promise.resolve((searches.push(search), found.slice(0, search.limit))),
@@ -286,10 +293,11 @@ describe('the tail over HTTP', () => {
 });
 
 describe('the verification over HTTP', () => {
+  type Told = [event: string, data: Record<string, unknown>];
   const verify = async (body: unknown) => {
     const { status, text } = await server.send({ method: 'POST', path: '/api/v1/event-store/verify', body });
-    const told = [...text.matchAll(/event: (\w+)\ndata: (.*)\n/g)].map(([, event, data]) => [
-      event,
+    const told = [...text.matchAll(/event: (\w+)\ndata: (.*)\n/g)].map(([, event, data]): Told => [
+      event!,
       JSON.parse(data!) as Record<string, unknown>,
     ]);
     return { status, told };
@@ -311,6 +319,40 @@ describe('the verification over HTTP', () => {
       ['report', { compared: 0 }],
       ['done', {}],
     ]);
+  });
+
+  it('rebuilds the snapshots that are not what their events fold into, and goes on past one that cannot be', async () => {
+    for (const id of ['a', 'b']) await on.bank.gateway.send(Account, 'Many', id, { count: 100 });
+    await on.deploy(account('1', 10));
+    const differ = [
+      [
+        'violation',
+        { code: 'SNAPSHOT_DIFFERS', aggregateId: 'a', version: 100, states: { expected: { balance: 1000 }, found: { balance: 100 } } },
+      ],
+      ['violation', { code: 'SNAPSHOT_DIFFERS', aggregateId: 'b', version: 100 }],
+      ['report', { violations: 2 }],
+    ];
+    // Aggregates are folded side by side, and told as they come.
+    const rank = ['violation', 'report', 'rebuilt', 'done'];
+    const place = ([event, { aggregateId }]: Told): string => `${rank.indexOf(event)} ${String(aggregateId)}`;
+    const sorted = ({ told }: { told: Told[] }) => told.sort((a, b) => (place(a) < place(b) ? -1 : 1));
+    const only = { sources: ['Account'] };
+    expect(sorted(await verify(only))).toMatchObject([...differ, ['done', {}]]);
+    failing = 'a';
+    expect(sorted(await verify({ ...only, rebuild: true }))).toMatchObject([
+      ...differ,
+      ['rebuilt', { aggregateType: 'Account', aggregateId: 'a', failed: { code: 'RECORD_UNREADABLE' } }],
+      ['rebuilt', { aggregateType: 'Account', aggregateId: 'b', version: 100 }],
+      ['done', { violations: 2 }],
+    ]);
+    failing = undefined;
+    expect(await verify({ ...only, rebuild: true })).toMatchObject({ told: [['violation', { aggregateId: 'a' }], ['report', {}], ['rebuilt', { version: 100 }], ['done', {}]] }); // prettier-ignore
+    expect(await verify(only)).toMatchObject({
+      told: [
+        ['report', { compared: 2, violations: 0 }],
+        ['done', {}],
+      ],
+    });
   });
 
   it('says when it could not be found out, and refuses names that nobody has', async () => {
