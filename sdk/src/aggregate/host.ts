@@ -196,10 +196,9 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
     const { version, state, codeVersion, deleted } = await snapshotDecoder.decode(value);
     if (row?.version !== version || codeVersion !== aggregate.codeVersion) {
       const here = `version ${row?.version ?? 0} by code ${aggregate.codeVersion}`;
-      const problem = problemOf(
-        new SpoolError('UNAVAILABLE', `a state of version ${version} by code ${codeVersion} cannot replace ${here}`),
-      );
-      return answer(c, { outcome: 'failed', problem }, 'UNAVAILABLE');
+      const error = new SpoolError('UNAVAILABLE', `a state of version ${version} by code ${codeVersion} cannot replace ${here}`);
+      answer(c, { outcome: 'failed', problem: problemOf(error) }, error.code);
+      return;
     }
     tx.table<StateRow>(stateTable).put(aggregateId, { ...row, state: JSON.parse(state) as unknown, deleted });
     touched.set(aggregateId, 'rebuilt');

@@ -126,7 +126,7 @@ export function snapshotReader(aggregate: Aggregate, codec: Codec, onBroken: (sn
     const rows = table<StateRow>(stateTable);
     const { aggregateId, version, deleted } = snapshot;
     if ((rows.get(aggregateId)?.version ?? 0) > version) return;
-    if (stateHash(snapshot.state) !== snapshot.stateHash) return onBroken(snapshot);
-    rows.put(aggregateId, { version, state: JSON.parse(snapshot.state) as unknown, snapshotVersion: version, deleted });
+    if (stateHash(snapshot.state) !== snapshot.stateHash) onBroken(snapshot);
+    else rows.put(aggregateId, { version, state: JSON.parse(snapshot.state) as unknown, snapshotVersion: version, deleted });
   };
 }
