@@ -123,7 +123,7 @@ describe('a back-up', () => {
     await writer.commit([{ topic: event.name, partition: 1, key: 'a', value: null }]).catch(() => undefined);
     await expect(save({ cutWithinMs: 30 })).rejects.toMatchObject({
       code: 'UNAVAILABLE',
-      message: expect.stringContaining('acme.evt.Account-1'),
+      message: expect.stringContaining('acme.evt.Account-1') as string,
     });
     // Whoever takes the id ends it.
     await kafka.transactionalProducer({ transactionalId: 'open' });
@@ -196,7 +196,7 @@ describe('the check of a back-up', () => {
 
   it('takes a folder without a manifest for one that was not finished', async () => {
     unlinkSync(join(folder, manifestName));
-    await expect(problems()).rejects.toMatchObject({ code: 'BACKUP_DAMAGED', message: expect.stringContaining('not finished') });
+    await expect(problems()).rejects.toMatchObject({ code: 'BACKUP_DAMAGED', message: expect.stringContaining('not finished') as string });
   });
 });
 
@@ -212,7 +212,7 @@ describe('a restore', () => {
     await (await fresh.producer()).send({ topic: event.name, partition: 1, key: 'a', value: null });
     await expect(restore({ kafka: fresh, folder })).rejects.toMatchObject({
       code: 'TOPIC_NOT_EMPTY',
-      message: expect.stringContaining('acme.evt.Account-1'),
+      message: expect.stringContaining('acme.evt.Account-1') as string,
     });
     expect(await fresh.admin.listTopics()).toEqual([event.name]);
   });

@@ -86,7 +86,7 @@ export async function openBank(kafka: Kafka, codec: Codec, topics: TopicCatalogu
     pay: (id: string, amount: number, note = '', options = {}) => gateway.send(Account, 'Put', id, { amount, note }, options),
     many: (id: string, count: number) => gateway.send(Account, 'Many', id, { count }),
     mail: (lock: string, text: string, options = {}) => gateway.send(Mail, 'Send', lock, { text }, options),
-    rows: async (after: string) => (await gateway.ask(Board, 'All', {}, { after: after as never })).view.rows,
+    rows: async (after: string) => (await gateway.ask(Board, 'All', {}, { after })).view.rows,
     letters: async () => {
       const topic = topics.deadLetters('bank.Watch-1.default').name;
       const partitions = (await kafka.admin.offsets(topic)).map(({ partition }) => ({ topic, partition }));

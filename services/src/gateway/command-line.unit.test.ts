@@ -52,7 +52,7 @@ beforeAll(async () => {
     await startTestServer({
       routes: [
         ...[...replayRoutes(replays), ...consumerRoutes(consumers), ...aggregateRoutes(eventStore)],
-        ...eventRoutes({ events, tails, consumers, topics }),
+        ...eventRoutes({ events, eventStore, registry, tails, consumers, topics }),
       ],
     }),
   );
