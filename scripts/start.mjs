@@ -6,6 +6,7 @@ const usage = `npm start [-- options]
 
   --no-demo   leave the flights example out
   --reset     delete the data folder first
+  --rebuild   delete all but the log first: registry, read models and ClickHouse are built from it anew
   --help      show this
 
 Environment variables:
@@ -27,7 +28,10 @@ checkTools({ broker: (process.env.KAFKA_BROKERS ?? '') === '' && !process.argv.i
 let options;
 try {
   options = parseArgs({
-    options: { 'no-demo': { type: 'boolean' }, reset: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } },
+    options: {
+      ...{ 'no-demo': { type: 'boolean' }, reset: { type: 'boolean' }, rebuild: { type: 'boolean' } },
+      help: { type: 'boolean', short: 'h' },
+    },
   }).values;
 } catch (error) {
   console.error(`${error.message}\n\n${usage}`);

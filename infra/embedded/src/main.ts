@@ -9,13 +9,13 @@ const repeatMs = 1_000;
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
-    options: { 'no-demo': { type: 'boolean' }, reset: { type: 'boolean' } },
+    options: { 'no-demo': { type: 'boolean' }, reset: { type: 'boolean' }, rebuild: { type: 'boolean' } },
   });
   const stopping = stopOnSignal();
   let platform: Platform | undefined;
   try {
     platform = await startPlatform(platformConfig(process.env), (line) => console.log(line), {
-      reset: values.reset ?? false,
+      deleted: values.reset === true ? 'everything' : values.rebuild === true ? 'derived' : 'nothing',
       demo: values['no-demo'] !== true,
       signal: stopping,
       env: process.env,

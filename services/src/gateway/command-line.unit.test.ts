@@ -1,13 +1,14 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import { mkdtempSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { createCodec, createMemoryRegistry } from '@spool/schemas';
 import { until } from '@spool/schemas/testing';
 import { openRegistry, startBundle, type RunningBundle } from '@spool/sdk';
+import { runProgram } from '@spool/sdk/cli';
 import { createMemoryCluster, openInstance, topicCatalogue } from '@spool/streams';
 import { openConsumerService } from '../consumers/index.js';
 import { eventTails, openEventStore } from '../event-store/index.js';
@@ -42,8 +43,7 @@ beforeAll(async () => {
   const registry = keep(await openRegistry({ kafka, codec, topics, onError: () => undefined }));
   running = keep(await startBundle(counting, { ...shared, instance: 'counting-0' }));
   await until(() => registry.component('Totals') !== undefined);
-  const gateway = { request: () => Promise.reject(new Error('nothing is asked')) };
-  const eventStore = keep(openEventStore({ instance: platform, registry, gateway }));
+  const eventStore = keep(openEventStore({ instance: platform, registry, gateway: running.gateway }));
   const replays = keep(await openReplayService({ instance: platform, registry, ...noEvents }));
   const consumers = keep(await openConsumerService(platform, registry));
   const events = { ...noEvents.events, flow: () => Promise.reject(new Error('nothing is asked')) };
@@ -64,20 +64,20 @@ afterAll(async () => {
 });
 
 interface Said {
-  readonly code: number | null;
+  readonly code: number;
   readonly out: string;
   readonly err: string;
 }
-/** The program as a user has it. @param enough stops it, as Ctrl-C does, when it has said that much */
+/** @param enough stops it, as Ctrl-C does, when it has said that much */
 async function spool(args: readonly string[], enough?: (out: string) => boolean, url = server.url): Promise<Said> {
-  const child = spawn(process.execPath, [program, ...args], { env: { ...process.env, SPOOL_URL: url } });
   const said = { out: '', err: '' };
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+  const stop = new AbortController();
+  const out = (text: string): void => {
     said.out += text;
-    if (enough?.(said.out) === true) child.kill('SIGINT');
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (said.err += text));
-  const [code] = (await once(child, 'close')) as [number | null];
+    if (enough?.(said.out) === true) stop.abort();
+  };
+  const err = (text: string): void => void (said.err += text);
+  const code = await runProgram(args, { env: { SPOOL_URL: url }, folder: '.', out, err, isTerminal: false, signal: stop.signal });
   return { code, ...said };
 }
 const because = ['--reason', 'test'];
@@ -125,6 +125,8 @@ describe('spool replay and replays', () => {
       ['--mode', 'sideways'],
     ])
       expect((await spool(['replay', 'Totals', ...because, ...bad])).code).toBe(2);
+    const shell = promisify(execFile)(process.execPath, [program, 'replays', 'none'], { env: { ...process.env, SPOOL_URL: server.url } });
+    await expect(shell).rejects.toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining('UNKNOWN_REPLAY') as string });
     const away = await spool(['replays'], undefined, 'http://127.0.0.1:9');
     expect(away).toMatchObject({ code: 1, err: expect.stringContaining('is the platform running there?') as string });
   });

@@ -68,6 +68,12 @@ export function openClickHouse(config: ClickHouseConfig): ClickHouse {
     });
   return {
     database,
+    async holds({ topic, shape }) {
+      const one = (table: string, [inTopic]: RowShape['place']): string =>
+        `SELECT 1 FROM ${database}.${table} WHERE ${inTopic} = {topic:String} LIMIT 1`;
+      const sql = `SELECT * FROM (${one(shape.table, shape.place)} UNION ALL ${one(quarantineTable, placeColumns)}) LIMIT 1`;
+      return (await rows(sql, { params: { topic } })).length > 0;
+    },
     async stored({ partition: { topic, partition }, shape, from, to }) {
       const within = (table: string, [inTopic, inPartition, at]: RowShape['place']): string =>
         `SELECT ${at} AS at FROM ${database}.${table} WHERE ${inTopic} = {topic:String} AND ${inPartition} = {partition:Int32} ` +

@@ -2,6 +2,9 @@ import { offset, type ConsumedRecord, type Offset, type Rewind, type StoredRepla
 import type { Rewound } from './block-range.js';
 import { cutBlocks, type Block, type BlockBounds, type CutRequest, type Stretch } from './block.js';
 
+/** In the place of the epoch where no order was given. */
+export const noOrder = -1;
+
 /** @param reached where the next block of the partition would begin; undefined: nothing was read of it */
 export function rewoundBy(
   { epoch, replayId, now }: Rewind,
@@ -53,7 +56,7 @@ export async function cutMissing(
 /** Of all partitions of a task, those of the last order. */
 export function replayOf(all: ReadonlyMap<string, Rewound>): StoredReplay | undefined {
   const epoch = Math.max(...[...all.values()].map((each) => each.epoch));
-  const parts = [...all].filter(([, each]) => each.epoch === epoch);
+  const parts = epoch === noOrder ? [] : [...all].filter(([, each]) => each.epoch === epoch);
   const first = parts[0]?.[1];
   if (first === undefined) return undefined;
   const has = (state: Rewound['state']): boolean => parts.some(([, each]) => each.state === state);

@@ -25,6 +25,8 @@ export interface BlockStore {
   insert(insert: Insert): Promise<void>;
   /** Which records of the stretch are there, as rows or in quarantine. @throws SpoolError UNAVAILABLE */
   stored(stretch: Stretch): Promise<ReadonlySet<bigint>>;
+  /** Whether anything of the topic is there. @throws SpoolError UNAVAILABLE */
+  holds(of: Pick<Stretch, 'shape'> & { readonly topic: string }): Promise<boolean>;
 }
 
 export interface SinkWorkOptions extends BlockBounds {
@@ -197,9 +199,11 @@ export async function sinkWork(options: SinkWorkOptions): Promise<TaskWork> {
       await settle();
       const moves = task.partitions.flatMap((partition) => {
         const key = partitionKey(partition);
-        const start = order.starts.get(key);
-        if (start === undefined) return [];
+        const wanted = order.starts.get(key);
+        if (wanted === undefined) return [];
         const lane = lanes.get(key);
+        // Never forward: what lies between is not stored yet.
+        const start = lane?.next !== undefined && lane.next < wanted ? lane.next : wanted;
         return [
           { ...partition, offset: start, rewound: rewoundBy(order, start, order.targets.get(key) ?? start, lane?.next, lane?.rewound) },
         ];

@@ -9,6 +9,7 @@ import {
   type MemoryCluster,
   type RunningProcessor,
 } from '@spool/streams';
+import { beginAgain } from './begin-again.js';
 import { fromMetadata } from './block-range.js';
 import type { Insert, Stretch } from './block.js';
 import type { RowShape } from './rows.js';
@@ -43,6 +44,7 @@ function fakeStore() {
     after: (_insert: Insert): void | Promise<void> => undefined,
     stored: ({ partition: { partition }, from, to }: Stretch) =>
       Promise.resolve(new Set(rows.map((row) => BigInt(row) - BigInt(partition) * 1_000_000n).filter((at) => at >= from && at < to))),
+    holds: () => Promise.resolve(rows.length > 0),
     async insert(insert: Insert) {
       attempts.push(insert.token);
       await store.before(insert);
@@ -216,6 +218,7 @@ describe('the sink', () => {
     const first = { insert: store.insert };
     const dying: BlockStore = {
       stored: store.stored,
+      holds: store.holds,
       async insert(insert) {
         if (when === 'after') await first.insert(insert);
         hung += 1;
@@ -346,6 +349,29 @@ describe('the sink', () => {
     await stored(store, 400);
     await processor.caughtUp();
     await stored(store, 400);
+  });
+
+  it('begins with the log again when its store has lost everything, and not otherwise', async () => {
+    const store = fakeStore();
+    const first = await start(store);
+    await produce(100);
+    await stored(store, 100);
+    await first.close();
+    open.length = 0;
+    const shapes = new Map([[topic, shape]]);
+    const again = () => beginAgain({ kafka, store, consumer, shapes, now: 0, log: () => undefined });
+    await again();
+    expect((await committed()).map((at) => at.offset)).toEqual([50n, 50n]);
+    store.rows.length = 0;
+    await again();
+    // What was on its way arrives late: it is looked up.
+    store.rows.push('7');
+    const second = await start(store);
+    // An order of before is obeyed anew, and leaves nothing out.
+    second.apply(rewind(2n, 40, 50));
+    await stored(store, 100);
+    await until(() => replayOf(second).state === 'completed');
+    await stored(store, 100);
   });
 
   it('refuses a rewind that would empty it or pass over records', async () => {

@@ -1,6 +1,7 @@
 import { SpoolError, toSpoolError } from '@spool/schemas';
 import type { Registry } from '@spool/sdk';
 import { platformBundle, type Instance, type ProcessorDefinition, type RunningProcessor } from '@spool/streams';
+import { beginAgain } from './begin-again.js';
 import { defaultMaxRows, type BlockBounds, type Insert } from './block.js';
 import { openClickHouse, type ClickHouseConfig } from './clickhouse.js';
 import { eventQueries, type EventQueries } from './event-queries.js';
@@ -112,6 +113,7 @@ function watched(store: BlockStore, onInsert: TelemetryConfig['onInsert']): Bloc
   if (onInsert === undefined) return store;
   return {
     stored: (stretch) => store.stored(stretch),
+    holds: (of) => store.holds(of),
     async insert(insert) {
       const began = performance.now();
       const told = (ok: boolean): void => onInsert(insert, (performance.now() - began) / 1000, ok);
@@ -131,11 +133,12 @@ const maxEventRows = 10_000;
 
 /** The sink over any store. Topics of events are found while it runs. */
 export async function startSink(config: SinkConfig): Promise<Sink> {
-  const { instance, registry } = config;
+  const { instance, registry, store } = config;
   const { codec, kafka, topics, log } = instance;
   const processors = new Map<string, RunningProcessor>();
   const sources = new Map<string, readonly string[]>();
   const run = async (consumer: string, shapes: ReadonlyMap<string, RowShape>, maxRows: number): Promise<void> => {
+    await beginAgain({ kafka, store, consumer, shapes, now: instance.now(), log });
     sources.set(consumer, [...shapes.keys()]);
     processors.set(consumer, await instance.run(definition(config, consumer, shapes, maxRows)));
   };

@@ -115,6 +115,7 @@ describe('telemetry in ClickHouse', () => {
     const dies = { before: 0, after: 0 };
     const dying: BlockStore = {
       stored: (stretch) => store.stored(stretch),
+      holds: (of) => store.holds(of),
       async insert(insert) {
         inserts += 1;
         const death = inserts % 5 === 2 ? 'before' : inserts % 5 === 4 ? 'after' : undefined;
@@ -333,6 +334,14 @@ describe('telemetry in ClickHouse', () => {
     expect(await replay('earliest')).toMatchObject({ progress: 1 });
     await fed;
     for (const processor of sink.processors.values()) await processor.caughtUp(AbortSignal.timeout(20_000));
+    expect(await counts()).toEqual({ rows: '9000', offsets: '9000', bad: '9', s: '8991', h: '8991', t: '8991' });
+    // 3. The disk is gone: the next start stores the log again by itself.
+    await sink.close();
+    await store.command('DROP DATABASE restored');
+    await migrate({ clickhouse: store, owner: 'test' });
+    const fresh = await startSink({ instance, registry: noRegistry, store, gatherMs: 10 });
+    closing.push(() => fresh.close());
+    for (const processor of fresh.processors.values()) await processor.caughtUp(AbortSignal.timeout(20_000));
     expect(await counts()).toEqual({ rows: '9000', offsets: '9000', bad: '9', s: '8991', h: '8991', t: '8991' });
     for (const more of [{ resetState: true }, { keys: { skip: ['a'] } }, { mode: 'shadow' as const }])
       await expect(replays.start(replayRequest.parse({ target, mode: 'rewind', reason: 'no', ...more }), actor)).rejects.toMatchObject({

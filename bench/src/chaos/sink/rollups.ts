@@ -35,8 +35,9 @@ export async function rollupDifferences(clickhouse: ClickHouse): Promise<readonl
 
 async function differencesOf(clickhouse: ClickHouse, target: string, recount: string): Promise<readonly string[]> {
   const { database } = clickhouse;
+  // A column that ClickHouse computes follows from the others.
   const columns = await clickhouse.rows<Column>(
-    `SELECT name, type FROM system.columns WHERE database = '${database}' AND table = '${target}' ORDER BY position`,
+    `SELECT name, type FROM system.columns WHERE database = '${database}' AND table = '${target}' AND default_kind != 'MATERIALIZED'`,
   );
   const keys = columns.filter(({ type }) => !/^(Simple)?AggregateFunction\(/.test(type));
   // A view may give another type than its rollup keeps.

@@ -15,6 +15,7 @@ const aheadMs = 150;
 
 export const tamperedStore = (store: BlockStore, tampering: SinkTampering | undefined): BlockStore => ({
   stored: (stretch) => store.stored(stretch),
+  holds: (of) => store.holds(of),
   async insert(insert) {
     if (tampering === 'early') await sleep(aheadMs);
     if (tampering === 'unquarantined' && insert.table === 'quarantine') return;

@@ -108,41 +108,9 @@ describe('the demo on a machine where everything dies once', () => {
     expect(new Set(events.map(({ commandId }) => commandId)).size).toBe(events.length);
   }, 120_000);
 
-  it('answers with the figures that the file gives, for every airport and every route', async () => {
-    const questions = [
-      ...expectedAirports().map((airport) => ({ query: 'AirportDelays', key: { airport }, figures: expectedAirportDelays(airport)! })),
-      ...expectedRoutes().map((route) => ({
-        query: 'RouteDelays',
-        key: route,
-        figures: expectedRouteDelays(route.origin, route.destination)!,
-      })),
-    ];
-    const wrong: string[] = [];
-    const askNext = async (): Promise<void> => {
-      for (let question = questions.pop(); question !== undefined; question = questions.pop()) {
-        const { query, key, figures } = question;
-        const view = (await ask(demo, query, key)) as typeof figures | undefined;
-        // The order of the sum is another one.
-        const averageIsRight = Math.abs((view?.averageDelayMinutes ?? NaN) - figures.averageDelayMinutes) < 1e-9;
-        const rest = { ...view, averageDelayMinutes: 0 };
-        if (!averageIsRight || !same(rest, { ...key, ...figures, averageDelayMinutes: 0 }))
-          wrong.push(JSON.stringify({ key, view, figures }));
-      }
-    };
-    await Promise.all(Array.from({ length: 16 }, askNext));
-    expect(wrong).toEqual([]);
-  }, 120_000);
+  it('answers with the figures that the file gives, for every airport and every route', () => expectFigures(), 120_000);
 
-  it('has each event once in ClickHouse, and a span for each record that was handled', async () => {
-    const events = await eventsInLog(demo);
-    const count = "SELECT count() AS rows, uniqExact(event_id) AS ids FROM events_index WHERE aggregate_type = 'Flight'";
-    const isThere = async (): Promise<boolean> => Number((await select(demo, count))[0]!.rows) >= events.length;
-    for (let tries = 0; tries < 120 && !(await isThere()); tries += 1) await sleep(500);
-    expect(await select(demo, count)).toEqual([{ rows: events.length, ids: events.length }]);
-    expect(
-      await select(demo, 'SELECT topic, partition, rows, offsets FROM audit_offsets WHERE rows != offsets OR quarantined > 0'),
-    ).toEqual([]);
-  }, 120_000);
+  it('has each event once in ClickHouse, and a span for each record that was handled', () => expectEventsOnce(), 120_000);
 
   it('has issued vouchers for every long delay, once, and for no other', async () => {
     const late = `SELECT countIf(event_type = 'FlightArrived' AND JSONExtractInt(payload, 'delayMinutes') >= 180) AS late,
@@ -234,6 +202,53 @@ describe('the demo on a machine where everything dies once', () => {
     const reply = await request(demo, 'POST', '/api/v1/commands/ScheduleFlight', again, { 'idempotency-key': acknowledged[0]! });
     expect(reply).toMatchObject({ status: 200, body: { status: 'duplicate', version: 1 } });
   }, 250_000);
+
+  it('builds everything anew from the log alone, with one command', async () => {
+    expect(await platform.interrupt()).toBe(0);
+    const args = [join(root, 'infra/embedded/dist/main.js'), '--rebuild'];
+    platform = platformProcess({ args, env: { ...env, SPOOL_FLIGHTS_FEED: 'off' } });
+    await platform.untilLine(/^ready$/, startMs, 0);
+    await expectFigures();
+    await expectEventsOnce();
+  }, 400_000);
+
+  /** For every airport and every route. */
+  async function expectFigures(): Promise<void> {
+    const questions = [
+      ...expectedAirports().map((airport) => ({ query: 'AirportDelays', key: { airport }, figures: expectedAirportDelays(airport)! })),
+      ...expectedRoutes().map((route) => ({
+        query: 'RouteDelays',
+        key: route,
+        figures: expectedRouteDelays(route.origin, route.destination)!,
+      })),
+    ];
+    const wrong: string[] = [];
+    const askNext = async (): Promise<void> => {
+      for (let question = questions.pop(); question !== undefined; question = questions.pop()) {
+        const { query, key, figures } = question;
+        const view = (await ask(demo, query, key)) as typeof figures | undefined;
+        // The order of the sum is another one.
+        const averageIsRight = Math.abs((view?.averageDelayMinutes ?? NaN) - figures.averageDelayMinutes) < 1e-9;
+        const rest = { ...view, averageDelayMinutes: 0 };
+        if (!averageIsRight || !same(rest, { ...key, ...figures, averageDelayMinutes: 0 }))
+          wrong.push(JSON.stringify({ key, view, figures }));
+      }
+    };
+    await Promise.all(Array.from({ length: 16 }, askNext));
+    expect(wrong).toEqual([]);
+  }
+
+  /** As the log has them. */
+  async function expectEventsOnce(): Promise<void> {
+    const events = await eventsInLog(demo);
+    const count = "SELECT count() AS rows, uniqExact(event_id) AS ids FROM events_index WHERE aggregate_type = 'Flight'";
+    const isThere = async (): Promise<boolean> => Number((await select(demo, count))[0]!.rows) >= events.length;
+    for (let tries = 0; tries < 120 && !(await isThere()); tries += 1) await sleep(500);
+    expect(await select(demo, count)).toEqual([{ rows: events.length, ids: events.length }]);
+    expect(
+      await select(demo, 'SELECT topic, partition, rows, offsets FROM audit_offsets WHERE rows != offsets OR quarantined > 0'),
+    ).toEqual([]);
+  }
 
   const readPage = (path: string): Promise<string> => readFile(join(root, path), 'utf8');
 

@@ -14,12 +14,16 @@ export interface DataFolder {
 const markerName = 'spool.json';
 const lockName = 'platform.lock';
 
+/** What is deleted first: everything, or what is built anew from the log. */
+export type Deleted = 'nothing' | 'derived' | 'everything';
+/** Stores of services and bundles, and ClickHouse; the log is in `kafka`. */
+const derived: readonly string[] = ['services', 'bundles', 'clickhouse'];
+
 /**
  * Takes a data folder, which is made if it is not there.
- * @param reset deletes everything in it first
  * @throws SpoolError INVALID_CONFIG when another running platform has it, or when it holds files that are not Spool's.
  */
-export function takeDataFolder(path: string, reset = false): DataFolder {
+export function takeDataFolder(path: string, deleted: Deleted = 'nothing'): DataFolder {
   mkdirSync(path, { recursive: true, mode: 0o700 });
   const marker = join(path, markerName);
   const strange = readdirSync(path).filter((name) => !name.startsWith(lockName));
@@ -30,7 +34,8 @@ export function takeDataFolder(path: string, reset = false): DataFolder {
     );
   }
   const lock = lockFile(join(path, lockName), path);
-  if (reset) for (const name of readdirSync(path)) if (name !== lockName) rmSync(join(path, name), { recursive: true, force: true });
+  const names = deleted === 'nothing' ? [] : deleted === 'derived' ? derived : readdirSync(path).filter((name) => name !== lockName);
+  for (const name of names) rmSync(join(path, name), { recursive: true, force: true });
   if (!existsSync(marker)) writeFileSync(marker, `${JSON.stringify({ format: 1 })}\n`);
   return lock;
 }

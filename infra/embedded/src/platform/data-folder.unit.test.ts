@@ -74,12 +74,15 @@ describe('takeDataFolder', () => {
     expect(await readFile(join(path, 'platform.lock'), 'utf8')).toBe(other);
   });
 
-  it('keeps the data on the next start and deletes it on a reset', async () => {
+  it('keeps the data on the next start, keeps the log alone to build the rest anew, and deletes it all on a reset', async () => {
     takeDataFolder(path).release();
     await mkdir(join(path, 'kafka'));
     takeDataFolder(path).release();
     expect(existsSync(join(path, 'kafka'))).toBe(true);
-    takeDataFolder(path, true).release();
+    await mkdir(join(path, 'clickhouse'));
+    takeDataFolder(path, 'derived').release();
+    expect(await readdir(path)).toEqual(['kafka', 'spool.json']);
+    takeDataFolder(path, 'everything').release();
     expect(await readdir(path)).toEqual(['spool.json']);
   });
 
@@ -87,14 +90,14 @@ describe('takeDataFolder', () => {
     await mkdir(path);
     await writeFile(join(path, 'letter.txt'), 'dear');
     expect(() => takeDataFolder(path)).toThrow('holds files that are not Spool');
-    expect(() => takeDataFolder(path, true)).toThrow('letter.txt');
+    expect(() => takeDataFolder(path, 'everything')).toThrow('letter.txt');
     expect(await readdir(path)).toEqual(['letter.txt']);
   });
 
   it('does not delete beneath a platform that runs', async () => {
     const running = takeDataFolder(path);
     await mkdir(join(path, 'kafka'));
-    expect(() => takeDataFolder(path, true)).toThrow('Another platform');
+    expect(() => takeDataFolder(path, 'everything')).toThrow('Another platform');
     expect(existsSync(join(path, 'kafka'))).toBe(true);
     running.release();
   });

@@ -4,13 +4,13 @@ import type { Log } from '../log.js';
 import { assertPortsFree } from '../supervisor/ports.js';
 import type { SupervisedChild } from '../supervisor/supervise.js';
 import { wantedPorts, type PlatformConfig } from './config.js';
-import { takeDataFolder } from './data-folder.js';
+import { takeDataFolder, type Deleted } from './data-folder.js';
 import { addresses, builtEntries, platformParts, withoutPassword, type Entries } from './parts.js';
 import { line, runParts } from './run-parts.js';
 
 export interface PlatformOptions {
-  /** Deletes the data folder's content first. @default false */
-  readonly reset?: boolean;
+  /** What of the data folder is deleted first. @default 'nothing' */
+  readonly deleted?: Deleted;
   /** Starts the example bundles. @default true */
   readonly demo?: boolean;
   /** Aborting it stops everything, also while it starts. */
@@ -39,7 +39,7 @@ const leftBehindMs = 35_000;
  */
 export async function startPlatform(config: PlatformConfig, log: Log, options: PlatformOptions = {}): Promise<Platform> {
   const { demo = true, env = {}, entries = builtEntries, signal = new AbortController().signal } = options;
-  const folder = takeDataFolder(config.dataDir, options.reset);
+  const folder = takeDataFolder(config.dataDir, options.deleted);
   try {
     if (folder.leftBehind) log('the last platform on this folder was killed; its children are given time to end');
     await assertPortsFree(wantedPorts(config), folder.leftBehind ? leftBehindMs : 0);
