@@ -68,6 +68,7 @@ export function addPlatformCommands(program: Command, { env, out, err, signal, i
     .option('--limit <n>', 'at most so many', '50')
     .option('--follow', 'as they come, until it is stopped')
     .option('--correlation <id>', 'of one flow')
+    .option('--steps', 'of one aggregate or one flow: what each of them changed in the state')
     .option('--contains <text>', 'somewhere in the JSON of the payload')
     .option('--where <path=value>', 'a field of the payload; may come several times', several)
     .action((aggregate: string | undefined, id: string | undefined, options: EventOptions & Common) => {

@@ -24,6 +24,7 @@ import { startSchemaRegistry } from '../schema-registry/index.js';
 import { startTelemetry, type EventSearch, type TelemetryService } from '../telemetry/index.js';
 import { causationTree } from './causation.js';
 import { openEventStore } from './event-store.js';
+import { flowSteps, inCausalOrder } from './flow-steps.js';
 import { eventTails } from './tail.js';
 import { Account, until } from './testing.js';
 
@@ -143,6 +144,13 @@ describe('the event store on a real broker and a real ClickHouse', () => {
     });
     expect(tree[1]).toMatchObject({ type: 'Paid', causationId: 'cmd-0', handledBy: [{ component: 'Totals', componentKind: 'projector' }] });
     expect(tree).toHaveLength(52);
+    await using store = openEventStore({ instance: platform, registry, gateway });
+    const steps = await flowSteps(inCausalOrder(tree), store, (type) => type === 'Account', Date.now() + 20_000);
+    expect(steps.map(({ node, step }) => `${node.id} ${String(step?.version)}`).slice(-2)).toEqual([
+      'cmd-close undefined',
+      'cmd-close/0 10',
+    ]);
+    expect(steps.at(-1)!.step).toMatchObject({ after: { balance: 0 + 3 + 6 + 9 + 12 + 15 + 18 + 21 + 24 }, changes: [] });
   }, 120_000);
 
   it('follows the log from its beginning into the present, and goes on after a break', async () => {
@@ -177,6 +185,7 @@ describe('the event store on a real broker and a real ClickHouse', () => {
       version: 120,
       state: { balance: 120 },
     });
+    expect(await store.rebuild('Account', 'u', { deadline, actor: 'ada' })).toBe(120);
     const { changes } = await store.difference({
       ...{ aggregateType: 'Account', aggregateId: 'u', deadline },
       from: { version: 100 },

@@ -16,6 +16,7 @@ import { startTestServer, type TestServer } from '../http/testing.js';
 import { registryProcessor } from '../registry/index.js';
 import { noEvents, openReplayService } from '../replay/index.js';
 import { Counter, counting } from '../replay/testing.js';
+import type { IndexedEvent } from '../telemetry/index.js';
 import { aggregateRoutes } from './aggregate-routes.js';
 import { consumerRoutes } from './consumer-routes.js';
 import { eventRoutes } from './event-routes.js';
@@ -25,6 +26,8 @@ const program = fileURLToPath(new URL('../../../sdk/bin/spool.mjs', import.meta.
 const closing: (() => Promise<void>)[] = [];
 let server: TestServer;
 let running: RunningBundle;
+/** The events of any flow that is asked for. */
+let flow: readonly IndexedEvent[] = [];
 
 beforeAll(async () => {
   const dataDir = mkdtempSync(join(tmpdir(), 'spool-cli-'));
@@ -46,7 +49,7 @@ beforeAll(async () => {
   const eventStore = keep(openEventStore({ instance: platform, registry, gateway: running.gateway }));
   const replays = keep(await openReplayService({ instance: platform, registry, ...noEvents }));
   const consumers = keep(await openConsumerService(platform, registry));
-  const events = { ...noEvents.events, flow: () => Promise.reject(new Error('nothing is asked')) };
+  const events = { ...noEvents.events, flow: () => Promise.resolve({ events: flow, messages: [], truncated: false }) };
   const tails = eventTails(platform, registry);
   server = keep(
     await startTestServer({
@@ -153,6 +156,24 @@ describe('spool events', () => {
     expect(out).toMatch(/Counter\/c1 +1 +Added +\{"n":1\}/);
     const all = JSON.parse((await spool(['events', 'Counter', 'c1', '--json'])).out) as { version: number }[];
     expect(all.map(({ version }) => version)).toEqual([1, 2, 3, 4]);
+  });
+
+  it('go through an aggregate or a flow step by step', async () => {
+    const { out } = await spool(['events', 'Counter', 'c1', '--steps', '--from', '2', '--limit', '2']);
+    expect(out.replaceAll(/^\S*Z  /gm, '')).toBe('Counter/c1 2  Added\n    /sum  1 -> 2\nCounter/c1 3  Added\n    /sum  2 -> 3\n');
+    const [first] = JSON.parse((await spool(['events', 'Counter', 'c1', '--steps', '--json'])).out) as Record<string, unknown>[];
+    expect(first).toMatchObject({ version: 1, before: { sum: 0 }, after: { sum: 1 } });
+    const named = { aggregateType: 'Counter', aggregateId: 'c2', topic: 'evt.Counter', source: 'counting/Counter' };
+    const sent = { actor: '', correlationId: 'f', causationId: 'x', commandId: 'x', traceId: '' };
+    flow = [{ id: 'x/0', type: 'Added', version: 1, at: 1, partition: 0, offset: '0', payload: {}, ...named, ...sent }];
+    expect((await spool(['events', '--correlation', 'f', '--steps'])).out.replaceAll(/^\S*Z  /gm, '')).toBe(
+      'Counter/c2 -  x\nCounter/c2 1  Added\n    /sum  0 -> 1\n',
+    );
+    for (const wrong of [['Counter'], ['Counter', 'c1', '--correlation', 'f'], ['Counter', 'c1', '--type', 'Added']]) {
+      expect(await spool(['events', ...wrong, '--steps'])).toMatchObject({
+        err: expect.stringContaining('--steps goes through') as unknown,
+      });
+    }
   });
 
   it('follow them until told to stop', async () => {
