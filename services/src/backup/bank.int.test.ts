@@ -46,4 +46,4 @@ it('a bundle of one broker goes on at another, which was empty, as if nothing ha
     for (const part of closing.reverse()) await part.close();
     rmSync(parent, { recursive: true, force: true });
   }
-}, 120_000);
+}, 240_000);

@@ -26,4 +26,4 @@ it('a bundle goes on after a restore as if nothing had been', async () => {
     await bank.close();
     rmSync(folder, { recursive: true, force: true });
   }
-}, 60_000);
+}, 120_000);

@@ -46,6 +46,9 @@ const Thanks = saga('Thanks', {
   timers: { remind: (_, step) => step.send(Mail, 'Send', step.id, { text: 'again' }) },
 });
 
+/** On a machine that is busy with other tests. */
+const timeoutMs = 40_000;
+
 /** A bundle that has a component of each kind which keeps something, on a machine of its own. */
 export async function openBank(kafka: Kafka, codec: Codec, topics: TopicCatalogue) {
   const dataDir = mkdtempSync(join(tmpdir(), 'spool-bank-'));
@@ -83,10 +86,11 @@ export async function openBank(kafka: Kafka, codec: Codec, topics: TopicCatalogu
     /** What the observer was given here. */
     seen,
     steps,
-    pay: (id: string, amount: number, note = '', options = {}) => gateway.send(Account, 'Put', id, { amount, note }, options),
-    many: (id: string, count: number) => gateway.send(Account, 'Many', id, { count }),
-    mail: (lock: string, text: string, options = {}) => gateway.send(Mail, 'Send', lock, { text }, options),
-    rows: async (after: string) => (await gateway.ask(Board, 'All', {}, { after })).view.rows,
+    pay: (id: string, amount: number, note = '', options = {}) =>
+      gateway.send(Account, 'Put', id, { amount, note }, { timeoutMs, ...options }),
+    many: (id: string, count: number) => gateway.send(Account, 'Many', id, { count }, { timeoutMs }),
+    mail: (lock: string, text: string) => gateway.send(Mail, 'Send', lock, { text }, { timeoutMs }),
+    rows: async (after: string) => (await gateway.ask(Board, 'All', {}, { after, timeoutMs })).view.rows,
     letters: async () => {
       const topic = topics.deadLetters('bank.Watch-1.default').name;
       const partitions = (await kafka.admin.offsets(topic)).map(({ partition }) => ({ topic, partition }));
@@ -146,8 +150,9 @@ export async function expectRestored(bank: Bank, saved: () => Promise<Bank>): Pr
   const last = await bank.pay('p', 2);
   await until(
     async () => bank.seen.length === 40 + 1 + 130 + 1 && (await bank.letters()).length === 2 && (await bank.steps()).length === 2,
+    timeoutMs,
   );
-  await until(() => bank.watched());
+  await until(() => bank.watched(), timeoutMs);
   const rows = await bank.rows(last.position);
   const letters = await bank.letters();
   const before = await bank.steps();
@@ -173,7 +178,10 @@ export async function expectRestored(bank: Bank, saved: () => Promise<Bank>): Pr
   expect(sums(await restored.rows(more.position))).toEqual(expected);
   // 4. The saga goes on with its instance, the observer behind what it has seen, and parked keys stay parked.
   await restored.pay('p', 3);
-  await until(async () => restored.seen.length === 3 && (await restored.letters()).length === 3 && (await restored.steps()).length === 4);
+  await until(
+    async () => restored.seen.length === 3 && (await restored.letters()).length === 3 && (await restored.steps()).length === 4,
+    timeoutMs,
+  );
   expect([...restored.seen].sort()).toEqual(['a0 1', 'a1 1', 'large 300']);
   const parked = await restored.letters();
   expect(parked.map(({ lane }) => lane)).toEqual(Array(3).fill(letters[0]!.lane));
