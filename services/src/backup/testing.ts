@@ -56,9 +56,9 @@ export async function openBank(kafka: Kafka, codec: Codec, topics: TopicCatalogu
   const Watch = observer('Watch', {
     of: Account,
     on: {
-      Paid({ note }, { aggregateId, aggregateVersion }) {
+      Paid({ note }, { aggregateId, version }) {
         if (note === 'poison') throw new TypeError('a bug');
-        seen.add(`${aggregateId} ${aggregateVersion}`);
+        seen.add(`${aggregateId} ${version}`);
       },
     },
   });
