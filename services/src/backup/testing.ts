@@ -47,7 +47,7 @@ const Thanks = saga('Thanks', {
 });
 
 /** On a machine that is busy with other tests. */
-const timeoutMs = 40_000;
+const timeoutMs = 60_000;
 
 /** A bundle that has a component of each kind which keeps something, on a machine of its own. */
 export async function openBank(kafka: Kafka, codec: Codec, topics: TopicCatalogue) {
