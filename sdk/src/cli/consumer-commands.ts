@@ -1,7 +1,7 @@
 import { SpoolError } from '@spool/schemas';
 import type { PlatformApi } from './platform-api.js';
-import { json, table, type Screen } from './printing.js';
-import { numberOf, placeOf } from './replay-commands.js';
+import { json, plain, table, type Screen } from './printing.js';
+import { limitOf, numberOf, placeOf } from './replay-commands.js';
 
 interface Consumer {
   readonly id: string;
@@ -12,9 +12,21 @@ interface Consumer {
   readonly partitions: readonly { topic: string; partition: number; instance: string; position: string; end: string; lag: number }[];
   readonly instances: readonly { instance: string; bundle: string; version: string; state: string; error: string | null }[];
 }
-interface DeadLetters {
-  readonly items: readonly { topic: string; partition: number; offset: string; key: string | null; code: string; reason: string }[];
+interface DeadLetter {
+  readonly topic: string;
+  readonly partition: number;
+  readonly offset: string;
+  readonly key: string | null;
+  readonly code: string;
+  readonly reason: string;
 }
+interface Ordered {
+  readonly acknowledged: boolean;
+  readonly records: number;
+  readonly failed: string | null;
+  readonly consumer: Consumer;
+}
+const lettersMost = 1_000;
 
 export async function showConsumers(api: PlatformApi, screen: Screen): Promise<void> {
   const { items } = await api.get<{ items: readonly Consumer[] }>('/consumers');
@@ -32,7 +44,7 @@ function showOne(screen: Screen, consumer: Consumer): void {
   if (screen.json) return screen.out(json(consumer));
   const limit = consumer.recordsPerSecond === null ? '' : `, at most ${consumer.recordsPerSecond} per second`;
   screen.out(`${consumer.id}: ${consumer.state}, ${consumer.lag.records.toLocaleString('en')} records behind${limit}\n`);
-  if (consumer.error !== null) screen.out(`error: ${consumer.error}\n`);
+  if (consumer.error !== null) screen.out(`error: ${plain(consumer.error)}\n`);
   screen.out(
     `\n${table(
       ['partition', 'instance', 'position', 'end', 'lag'],
@@ -44,6 +56,7 @@ function showOne(screen: Screen, consumer: Consumer): void {
 /** The orders that a consumer takes as `spool consumers <id> <order>`. */
 const consumerOrders = ['pause', 'resume', 'step', 'rate', 'seek', 'reset', 'retry', 'discard'] as const;
 
+/** @returns whether it has come right */
 export async function orderConsumer(
   api: PlatformApi,
   screen: Screen,
@@ -51,20 +64,26 @@ export async function orderConsumer(
   order: string,
   value: string | undefined,
   reason: string | undefined,
-): Promise<void> {
+): Promise<boolean> {
   const path = `/consumers/${encodeURIComponent(id)}`;
   if (order === 'dead-letters') {
-    const letters = await api.get<DeadLetters>(`${path}/dead-letters`);
-    screen.out(screen.json ? json(letters.items) : letterTable(letters));
-    return;
+    const letters = await api.pages<DeadLetter>(`${path}/dead-letters`, {}, lettersMost + 1);
+    const shown = letters.slice(0, lettersMost);
+    screen.out(screen.json ? json(shown) : letterTable(shown));
+    if (shown.length < letters.length) screen.err(`there are more: these are the first ${lettersMost}\n`);
+    return true;
   }
   const known = consumerOrders.find((each) => each === order);
   if (known === undefined)
     throw new SpoolError('INVALID_REQUEST', `${order}: expected dead-letters or one of ${consumerOrders.join(', ')}`);
   if (reason === undefined) throw new SpoolError('INVALID_REQUEST', `${order}: say why with --reason; it is kept in the audit log`);
   const place = known === 'retry' || known === 'discard' ? `dead-letters/${known}` : known;
-  const { consumer } = await api.post<{ consumer: Consumer }>(`${path}/${place}`, { ...bodyOf(known, value), reason });
+  const { acknowledged, records, failed, consumer } = await api.post<Ordered>(`${path}/${place}`, { ...bodyOf(known, value), reason });
   showOne(screen, consumer);
+  if (!acknowledged) screen.err('not every instance has said so yet; the order stands\n');
+  if (place !== known) screen.err(`${records} records ${known === 'retry' ? 'handled' : 'given up'}\n`);
+  if (failed !== null) screen.err(`one failed again: ${plain(failed)}\n`);
+  return failed === null;
 }
 
 function bodyOf(order: (typeof consumerOrders)[number], value: string | undefined): object {
@@ -72,7 +91,7 @@ function bodyOf(order: (typeof consumerOrders)[number], value: string | undefine
     case 'step':
       return { records: numberOf('step', value ?? '1') };
     case 'rate':
-      return { recordsPerSecond: value === undefined || value === 'none' ? null : numberOf('rate', value) };
+      return { recordsPerSecond: limitOf('rate', value) };
     case 'seek':
       return { to: placeOf('seek', value ?? '') };
     case 'retry':
@@ -83,8 +102,8 @@ function bodyOf(order: (typeof consumerOrders)[number], value: string | undefine
   }
 }
 
-const letterTable = ({ items }: DeadLetters): string =>
+const letterTable = (letters: readonly DeadLetter[]): string =>
   table(
     ['record', 'key', 'code', 'reason'],
-    items.map((each) => [`${each.topic}-${each.partition}@${each.offset}`, each.key ?? '', each.code, each.reason]),
+    letters.map((each) => [`${each.topic}-${each.partition}@${each.offset}`, each.key ?? '', each.code, each.reason]),
   );

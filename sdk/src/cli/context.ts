@@ -4,8 +4,8 @@ export interface ProgramContext {
   readonly folder: string;
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
-  /** Whether a person looks at what goes to `err`. */
-  readonly isTerminal: boolean;
+  /** How wide the terminal is on which a person looks at what goes to `err`; undefined: there is none. */
+  readonly columns: number | undefined;
   /** Fires when the process is told to stop. */
   readonly signal: AbortSignal;
 }

@@ -1,6 +1,6 @@
 import { SpoolError } from '@spool/schemas';
-import type { PlatformApi, Query } from './platform-api.js';
-import { json, jsonLine, table, type Screen } from './printing.js';
+import type { PlatformApi } from './platform-api.js';
+import { json, jsonLine, plain, table, type Screen } from './printing.js';
 
 interface Event {
   readonly id: string;
@@ -19,63 +19,55 @@ interface Step extends Omit<Event, 'type' | 'version'> {
   readonly event?: { readonly aggregateType: string; readonly version: number } | null;
   readonly changes: readonly { readonly op: string; readonly path: string; readonly before?: unknown; readonly after?: unknown }[];
 }
-interface Page<Item> {
-  readonly items: readonly Item[];
-  readonly nextCursor?: string;
-}
 
 export interface EventOptions {
+  readonly id?: string;
   readonly type?: readonly string[];
   readonly from?: string;
   readonly to?: string;
-  readonly limit: string;
+  readonly limit?: string;
   readonly follow?: true;
+  readonly steps?: true;
   readonly correlation?: string;
   readonly contains?: string;
   readonly where?: readonly string[];
-  readonly steps?: true;
 }
 
-const flowPageMost = 200;
+const mostByDefault = 50;
 
-/** The events of one aggregate; those that a search finds; or, followed, those that come. */
+/** The events of one aggregate; those that a search finds; what each has changed; or, followed, those that come. */
 export async function showEvents(
   api: PlatformApi,
   screen: Screen,
   [aggregateType, aggregateId]: readonly [string | undefined, string | undefined],
   options: EventOptions,
 ): Promise<void> {
-  const { type, from, to, correlation, contains, where } = options;
-  const limit = Number(options.limit);
-  if (!Number.isInteger(limit) || limit < 1)
+  const { id, type, from, to, correlation, contains, where } = options;
+  const limit = options.limit === undefined ? undefined : Number(options.limit);
+  if (limit !== undefined && (!Number.isInteger(limit) || limit < 1))
     throw new SpoolError('INVALID_REQUEST', `--limit ${options.limit}: expected a whole number above 0`);
-  if (options.steps === true) {
-    const flow = aggregateType === undefined && correlation !== undefined;
-    const others = [type, to, contains, where, options.follow, flow ? from : correlation];
-    if ((!flow && aggregateId === undefined) || others.some((each) => each !== undefined)) {
-      const message =
-        '--steps goes through one aggregate, --from one of its versions, or with --correlation through one flow, and takes nothing else';
-      throw new SpoolError('INVALID_REQUEST', message);
-    }
-    const path = flow ? `/correlations/${encodeURIComponent(correlation)}/steps` : `${pathOf(aggregateType!, aggregateId!)}/steps`;
-    showSteps(screen, await pages<Step>(api, path, { from }, limit, flow ? flowPageMost : undefined), `${aggregateType}/${aggregateId}`);
-    return;
-  }
+  const most = limit ?? mostByDefault;
   if (options.follow === true) {
-    const query = { from, type, aggregateType, aggregateId, correlationId: correlation };
-    for await (const { event, data } of api.follow('/events', query)) if (event === 'event') print(screen, data as Event);
+    refuse('--follow', { id, to, contains, where, steps: options.steps });
+    return follow(api, screen, { from, type, aggregateType, aggregateId, correlationId: correlation }, limit ?? Infinity);
+  }
+  const history =
+    aggregateType === undefined || aggregateId === undefined
+      ? undefined
+      : `/aggregates/${encodeURIComponent(aggregateType)}/${encodeURIComponent(aggregateId)}`;
+  const filters = { id, type, to, contains, where };
+  if (options.steps === true) {
+    const flow = correlation === undefined ? undefined : `/correlations/${encodeURIComponent(correlation)}`;
+    if ((history === undefined) === (flow === undefined))
+      throw new SpoolError('INVALID_REQUEST', '--steps goes through one aggregate, by type and id, or with --correlation through one flow');
+    refuse('--steps', flow === undefined ? filters : { from, ...filters });
+    const steps = await api.pages<Step>(`${history ?? flow}/steps`, { from }, most);
+    showSteps(screen, steps, `${aggregateType}/${aggregateId}`);
     return;
   }
-  const searched = [type, from, to, correlation, contains, where].some((each) => each !== undefined);
-  const found =
-    aggregateType !== undefined && aggregateId !== undefined && !searched
-      ? await pages<Event>(api, `${pathOf(aggregateType, aggregateId)}/events`, {}, limit)
-      : await pages<Event>(
-          api,
-          '/events/search',
-          { type, aggregateType, aggregateId, from, to, correlationId: correlation, contains, where },
-          limit,
-        );
+  const isSearch = history === undefined || Object.values({ ...filters, from, correlation }).some((each) => each !== undefined);
+  const search = { aggregateType, aggregateId, eventId: id, correlationId: correlation, type, from, to, contains, where };
+  const found = await (isSearch ? api.pages<Event>('/events/search', search, most) : api.pages<Event>(`${history}/events`, {}, most));
   const rows = found.map((each) => [
     ...[each.at, each.aggregateId === undefined ? `${aggregateType}/${aggregateId}` : `${each.aggregateType}/${each.aggregateId}`],
     ...[each.version, each.type, JSON.stringify(each.payload)],
@@ -83,35 +75,32 @@ export async function showEvents(
   screen.out(screen.json ? json(found) : table(['at', 'aggregate', 'version', 'type', 'payload'], rows));
 }
 
-function print(screen: Screen, event: Event): void {
-  if (screen.json) return screen.out(jsonLine(event));
-  screen.out(
-    `${event.at}  ${event.aggregateType}/${event.aggregateId} ${event.version}  ${event.type}  ${JSON.stringify(event.payload)}\n`,
-  );
+async function follow(api: PlatformApi, screen: Screen, query: Parameters<PlatformApi['follow']>[1], most: number): Promise<void> {
+  let left = most;
+  for await (const { event, data } of api.follow('/events', query)) {
+    if (event !== 'event') continue;
+    const { at, aggregateType, aggregateId, version, type, payload } = data as Event;
+    const line = `${at}  ${aggregateType}/${aggregateId} ${version}  ${type}  ${JSON.stringify(payload)}`;
+    screen.out(screen.json ? jsonLine(data) : `${plain(line)}\n`);
+    if (--left === 0) return;
+  }
 }
-
-const pathOf = (type: string, id: string): string => `/aggregates/${encodeURIComponent(type)}/${encodeURIComponent(id)}`;
 
 /** Each message, and under it what it changed. */
 function showSteps(screen: Screen, steps: readonly Step[], aggregate: string): void {
   if (screen.json) return screen.out(json(steps));
   for (const { at, type, id, version, event, component, aggregateId, changes } of steps) {
     const whose = version === undefined ? `${event?.aggregateType ?? component}/${aggregateId}` : aggregate;
-    screen.out(`${at}  ${whose} ${version ?? event?.version ?? '-'}  ${type ?? id}\n`);
+    screen.out(`${plain(`${at}  ${whose} ${version ?? event?.version ?? '-'}  ${type ?? id}`)}\n`);
     for (const { op, path, before, after } of changes) {
       const [was, is] = [before, after].map((value) => JSON.stringify(value));
-      screen.out(`    ${path}  ${op === 'add' ? `+ ${is}` : op === 'remove' ? `- ${was}` : `${was} -> ${is}`}\n`);
+      screen.out(`    ${plain(`${path}  ${op === 'add' ? `+ ${is}` : op === 'remove' ? `- ${was}` : `${was} -> ${is}`}`)}\n`);
     }
   }
 }
 
-async function pages<Item>(api: PlatformApi, path: string, query: Query, most: number, pageMost = 500): Promise<readonly Item[]> {
-  const found: Item[] = [];
-  let cursor: string | undefined;
-  do {
-    const page: Page<Item> = await api.get<Page<Item>>(path, { ...query, limit: String(Math.min(pageMost, most - found.length)), cursor });
-    found.push(...page.items);
-    cursor = page.nextCursor;
-  } while (cursor !== undefined && found.length < most);
-  return found;
+/** @throws SpoolError INVALID_REQUEST if one of the options is given, which would go unheard */
+function refuse(by: string, options: object): void {
+  const given = Object.entries(options).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`]));
+  if (given.length > 0) throw new SpoolError('INVALID_REQUEST', `${by} does not go with ${given.join(', ')}`);
 }

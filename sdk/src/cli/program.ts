@@ -8,6 +8,7 @@ import { connectPlatform, platformSettings, readEnvironment } from '../settings/
 import type { ProgramContext } from './context.js';
 import { describeText } from './describe-text.js';
 import { loadBundle } from './load-bundle.js';
+import { isRefusal } from './platform-api.js';
 import { addPlatformCommands } from './platform-commands.js';
 
 const environment = z.object({
@@ -49,8 +50,8 @@ export async function runProgram(args: readonly string[], context: ProgramContex
     const error = toSpoolError(thrown);
     err(`${error.code}: ${error.message}\n`);
     for (const { pointer, message } of error.violations) err(`  ${pointer}: ${message}\n`);
-    if (error.entry.retryable !== 'never') err(`${error.entry.remedy}\n`);
-    return thrown instanceof SpoolError && error.code === 'INVALID_REQUEST' ? 2 : 1;
+    if (isRefusal(error) || error.entry.retryable !== 'never') err(`${error.entry.remedy}\n`);
+    return thrown instanceof SpoolError && error.code === 'INVALID_REQUEST' && !isRefusal(error) ? 2 : 1;
   }
 }
 

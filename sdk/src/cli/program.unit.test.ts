@@ -12,7 +12,7 @@ async function spool(...args: readonly string[]): Promise<{ code: number; out: s
     folder,
     out: (text: string) => void (said.out += text),
     err: (text: string) => void (said.err += text),
-    isTerminal: false,
+    columns: undefined,
     signal: new AbortController().signal,
   };
   return { code: await runProgram(args, context), ...said };

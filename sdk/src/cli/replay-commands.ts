@@ -1,7 +1,6 @@
-import { randomUUID } from 'node:crypto';
 import { SpoolError } from '@spool/schemas';
 import type { PlatformApi } from './platform-api.js';
-import { again, bar, json, jsonLine, table, type Screen } from './printing.js';
+import { again, bar, json, jsonLine, plain, table, type Screen } from './printing.js';
 
 /** What is printed of a replay; with `--json` all that the platform says is. */
 interface Replay {
@@ -50,13 +49,7 @@ export interface ReplayOptions {
 }
 
 /** Orders a replay, and waits for it where that is wanted. @returns whether what was waited for has come right */
-export async function startReplay(
-  api: PlatformApi,
-  screen: Screen,
-  target: string,
-  options: ReplayOptions,
-  signal: AbortSignal,
-): Promise<boolean> {
+export async function startReplay(api: PlatformApi, screen: Screen, target: string, options: ReplayOptions): Promise<boolean> {
   const { mode, reason, rate, types, skipTypes, keys, skipKeys, to } = options;
   const body = {
     target,
@@ -71,9 +64,8 @@ export async function startReplay(
     ...(options.reset === true ? { resetState: true } : {}),
     ...(options.dryRun === true ? { dryRun: true } : {}),
   };
-  // An answer that is lost on the way does not make it two.
-  const replay = await api.post<Replay>('/replays', body, { 'idempotency-key': randomUUID() });
-  if (options.dryRun !== true && options.wait === true) return waitFor(api, screen, replay.id, signal);
+  const replay = await api.post<Replay>('/replays', body);
+  if (options.dryRun !== true && options.wait === true) return waitFor(api, screen, replay.id);
   show(screen, replay);
   return true;
 }
@@ -82,20 +74,20 @@ export async function startReplay(
 const settled: ReadonlySet<string> = new Set(['completed', 'failed', 'cancelled', 'ready', 'rolledBack']);
 
 /** Shows how far it is until it has come to something. @returns as `startReplay` does */
-export async function waitFor(api: PlatformApi, screen: Screen, id: string, signal: AbortSignal): Promise<boolean> {
+export async function waitFor(api: PlatformApi, screen: Screen, id: string): Promise<boolean> {
   let last: Replay | undefined;
-  for await (const { data } of api.follow(`/replays/${encodeURIComponent(id)}/events`)) {
+  for await (const { event, data } of api.follow(`/replays/${encodeURIComponent(id)}/events`)) {
+    if (event !== 'replay') continue;
     last = data as Replay;
     if (screen.json) screen.out(jsonLine(last));
-    else if (screen.isTerminal) screen.err(again(`${bar(last.progress)}  ${paceOf(last)}`));
+    else if (screen.columns !== undefined) screen.err(again(`${bar(last.progress)}  ${paceOf(last)}`, screen.columns));
     if (settled.has(last.state)) break;
   }
-  if (!screen.json && screen.isTerminal) screen.err(again(''));
-  if (signal.aborted) {
+  if (!screen.json && screen.columns !== undefined) screen.err(again('', screen.columns));
+  if (last === undefined || !settled.has(last.state)) {
     screen.err(`replay ${id} goes on: spool replays ${id} --wait\n`);
-    return true;
+    return false;
   }
-  if (last === undefined) throw new SpoolError('UNAVAILABLE', `nothing was told of replay ${id}`);
   if (!screen.json) show(screen, last);
   return last.state !== 'failed' && last.state !== 'cancelled';
 }
@@ -122,7 +114,7 @@ export function show(screen: Screen, replay: Replay): void {
   if (screen.json) return screen.out(json(replay));
   const { out } = screen;
   out(`${replay.id}  ${replay.mode} of ${replay.target}: ${paceOf(replay)}\n`);
-  if (replay.error !== null) out(`error: ${replay.error}\n`);
+  if (replay.error !== null) out(`error: ${plain(replay.error)}\n`);
   out(
     `\n${table(
       ['partition', 'start', 'now', 'end'],
@@ -171,7 +163,15 @@ function showReport(screen: Screen, report: Report): void {
 /** The orders that a replay takes as `spool replays <id> <order>`. */
 const replayOrders = ['pause', 'resume', 'cancel', 'promote', 'rollback', 'drop', 'throttle'] as const;
 
-export async function orderReplay(api: PlatformApi, screen: Screen, id: string, order: string, value: string | undefined): Promise<void> {
+/** @param quiet when what comes of it is shown by `waitFor` */
+export async function orderReplay(
+  api: PlatformApi,
+  screen: Screen,
+  id: string,
+  order: string,
+  value: string | undefined,
+  quiet: boolean,
+): Promise<void> {
   const path = `/replays/${encodeURIComponent(id)}`;
   if (order === 'report') {
     showReport(screen, await api.get<Report>(`${path}/report`));
@@ -183,8 +183,8 @@ export async function orderReplay(api: PlatformApi, screen: Screen, id: string, 
   }
   if (!(replayOrders as readonly string[]).includes(order))
     throw new SpoolError('INVALID_REQUEST', `${order}: expected report, differences or one of ${replayOrders.join(', ')}`);
-  const limit = value === undefined || value === 'none' ? null : numberOf('throttle', value);
-  show(screen, await api.post<Replay>(`${path}/${order}`, order === 'throttle' ? { recordsPerSecond: limit } : {}));
+  const replay = await api.post<Replay>(`${path}/${order}`, order === 'throttle' ? { recordsPerSecond: limitOf(order, value) } : {});
+  if (!quiet) show(screen, replay);
 }
 
 /** `earliest`, a time, or JSON as the API takes it. */
@@ -204,6 +204,8 @@ export function numberOf(option: string, text: string): number {
   if (Number.isFinite(number) && number > 0) return number;
   throw new SpoolError('INVALID_REQUEST', `${option} ${text}: expected a number above 0`);
 }
+/** `none` lifts a limit. */
+export const limitOf = (order: string, text = ''): number | null => (text === 'none' ? null : numberOf(order, text));
 const listOf = (text: string): string[] => text.split(',').map((each) => each.trim());
 function choiceOf(name: 'eventTypes' | 'keys', include: string | undefined, skip: string | undefined): object {
   if (include !== undefined) return { [name]: { include: listOf(include) } };

@@ -1,4 +1,5 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -80,7 +81,7 @@ async function spool(args: readonly string[], enough?: (out: string) => boolean,
     if (enough?.(said.out) === true) stop.abort();
   };
   const err = (text: string): void => void (said.err += text);
-  const code = await runProgram(args, { env: { SPOOL_URL: url }, folder: '.', out, err, isTerminal: false, signal: stop.signal });
+  const code = await runProgram(args, { env: { SPOOL_URL: url }, folder: '.', out, err, columns: undefined, signal: stop.signal });
   return { code, ...said };
 }
 const because = ['--reason', 'test'];
@@ -120,7 +121,8 @@ describe('spool replay and replays', () => {
     const unknown = await spool(['replay', 'Nobody', ...because]);
     expect(unknown).toMatchObject({ code: 1, out: '', err: expect.stringContaining('UNKNOWN_CONSUMER: there is no component') as string });
     const refused = await spool(['replay', 'Counts', ...because, '--mode', 'shadow', '--keys', 'c1']);
-    expect(refused).toMatchObject({ code: 2, err: expect.stringContaining('  /mode: ') as string });
+    expect(refused).toMatchObject({ code: 1, err: expect.stringContaining('  /mode: ') as string });
+    expect(refused.err).toMatch(/^INVALID_REQUEST: .*\n {2}\/mode: .*\nCorrect /s);
     expect(await spool(['replay', 'Totals'])).toMatchObject({ code: 2, err: expect.stringContaining('--reason') as string });
     for (const bad of [
       ['--from', 'yesterday'],
@@ -171,18 +173,31 @@ describe('spool events', () => {
     );
     for (const wrong of [['Counter'], ['Counter', 'c1', '--correlation', 'f'], ['Counter', 'c1', '--type', 'Added']]) {
       expect(await spool(['events', ...wrong, '--steps'])).toMatchObject({
-        err: expect.stringContaining('--steps goes through') as unknown,
+        code: 2,
+        err: expect.stringContaining('--steps ') as unknown,
       });
     }
+  });
+
+  it('end when whoever reads them has enough', async () => {
+    const child = spawn(process.execPath, [program, 'events', '--follow', '--from', 'earliest'], {
+      env: { ...process.env, SPOOL_URL: server.url },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const closed = once(child, 'close');
+    await once(child.stdout, 'data');
+    child.stdout.destroy();
+    await running.gateway.send(Counter, 'Add', 'late', { n: 1 });
+    expect(await closed).toEqual([0, null]);
   });
 
   it('follow them until told to stop', async () => {
     const lines = (out: string): string[] => out.split('\n').slice(0, -1);
     const { code, out } = await spool(
       ['events', 'Counter', '--follow', '--from', 'earliest', '--json'],
-      (text) => lines(text).length >= 12,
+      (text) => lines(text).length >= 13,
     );
     expect(code).toBe(0);
-    expect(lines(out).map((line) => (JSON.parse(line) as { type: string }).type)).toEqual(Array.from({ length: 12 }, () => 'Added'));
+    expect(lines(out).map((line) => (JSON.parse(line) as { type: string }).type)).toEqual(Array.from({ length: 13 }, () => 'Added'));
   });
 });
