@@ -362,7 +362,16 @@ describe('the sink', () => {
     const again = () => beginAgain({ kafka, store, consumer, shapes, now: 0, log: () => undefined });
     await again();
     expect((await committed()).map((at) => at.offset)).toEqual([50n, 50n]);
+    // A first block on its way: nothing of it is there, and nothing was lost.
+    const beginning = [0, 1].map((partition) => ({ topic, partition, offset: offset(0), metadata: '{"last":9,"at":1,"bad":[]}' }));
+    await kafka.admin.commitOffsets(consumer, beginning);
     store.rows.length = 0;
+    await again();
+    expect((await committed()).map((at) => at.metadata)).toEqual(beginning.map((at) => at.metadata));
+    await kafka.admin.commitOffsets(
+      consumer,
+      [0, 1].map((partition) => ({ topic, partition, offset: offset(50), metadata: '' })),
+    );
     await again();
     // What was on its way arrives late: it is looked up.
     store.rows.push('7');
