@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Account, Transfer, Transfers } from '@spool/bank';
 import { superviseChild } from '@spool/embedded';
-import { createCodec, createHttpRegistry, readMeta, toSpoolError, type Codec, type SagaStep } from '@spool/schemas';
+import { createCodec, createHttpRegistry, readMeta, type Codec, type SagaStep } from '@spool/schemas';
 import { startRegistryServer } from '@spool/schemas/testing';
 import { createGateway, openRegistry, openReplies, refoldSaga, type Gateway } from '@spool/sdk';
 import {
@@ -17,6 +17,7 @@ import {
 } from '@spool/streams';
 import { nodeCommand } from '../../engine/start.js';
 import { again, disturbAll, instances, plan, quietMs, sessionTimeoutMs } from '../disturbances.js';
+import { insist } from '../insist.js';
 import { randomOf } from '../random.js';
 import { violations, type BankEvidence, type Logged } from './check.js';
 import type { BankConfig } from './instance.js';
@@ -44,8 +45,6 @@ const clients = 8;
 const msPerDisturbance = 4000;
 /** Nothing has been written for so long: it will not end. */
 const stuckMs = 20_000;
-/** What leaves it open whether anything was done: the same id is sent again. */
-const open: readonly string[] = ['INDETERMINATE', 'UNAVAILABLE', 'EXPIRED', 'OVERLOADED', 'KAFKA_UNAVAILABLE'];
 
 /**
  * Random transfers between the accounts of a bank, some to closed ones, while its two instances are killed and stopped.
@@ -124,20 +123,6 @@ function pick(random: () => number, fits: (account: number) => boolean): number 
   for (;;) {
     const account = Math.floor(random() * accounts);
     if (fits(account)) return account;
-  }
-}
-
-/** The same command again, until it is known what became of it. */
-async function insist(send: () => Promise<unknown>, over: AbortSignal): Promise<void> {
-  for (;;) {
-    over.throwIfAborted();
-    try {
-      await send();
-      return;
-    } catch (thrown) {
-      if (!open.includes(toSpoolError(thrown).code)) throw thrown;
-      await sleep(100);
-    }
   }
 }
 

@@ -9,15 +9,13 @@ export interface Replay {
 }
 export interface Report {
   readonly equal: boolean;
-  readonly tables: readonly { readonly rows: number; readonly copyRows: number }[];
 }
-type Order = 'pause' | 'resume' | 'throttle' | 'cancel' | 'promote' | 'rollback' | 'drop';
+type Order = 'throttle' | 'promote' | 'rollback' | 'drop';
 
 /** What an order leads to: one that was obeyed and not answered is not asked for again. */
 const leadsTo: Readonly<Partial<Record<Order, readonly string[]>>> = {
   promote: ['promoting', 'completed'],
   rollback: ['rollingBack', 'rolledBack'],
-  cancel: ['cancelled'],
 };
 const attemptMs = 5000;
 

@@ -1,14 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { toSpoolError } from '@spool/schemas';
 import { toToken, type Gateway } from '@spool/sdk';
 import { logEnds, type Kafka } from '@spool/streams';
+import { insist } from '../insist.js';
 import { Counter, Sums } from './counting.js';
 
 const counters = 40;
 const pauseMs = 15;
-/** What leaves it open whether anything was done: the same id is sent again. */
-const open: readonly string[] = ['INDETERMINATE', 'UNAVAILABLE', 'EXPIRED', 'OVERLOADED', 'KAFKA_UNAVAILABLE'];
 /** So many answers, that each instance has given some. */
 const answers = 8;
 
@@ -29,21 +27,10 @@ export async function openLoad(gateway: Gateway, kafka: Kafka, topic: string, fi
   let events = 0;
   let going: Promise<void> | undefined;
   let paused = new AbortController();
-  const insist = async <T>(work: () => Promise<T>): Promise<T> => {
-    for (;;) {
-      over.throwIfAborted();
-      try {
-        return await work();
-      } catch (thrown) {
-        if (!open.includes(toSpoolError(thrown).code)) throw thrown;
-        await sleep(50);
-      }
-    }
-  };
   const add = async (): Promise<void> => {
     const id = `c${events++ % counters}`;
     const commandId = randomUUID();
-    await insist(() => gateway.send(Counter, 'Add', id, { n: 1 }, { commandId, timeoutMs: 2000 }));
+    await insist(() => gateway.send(Counter, 'Add', id, { n: 1 }, { commandId, timeoutMs: 2000 }), over);
     sent.set(id, (sent.get(id) ?? 0) + 1);
   };
   const some = Array.from({ length: 20 }, async () => {
@@ -73,7 +60,7 @@ export async function openLoad(gateway: Gateway, kafka: Kafka, topic: string, fi
       const after = toToken(await logEnds(kafka, [topic]));
       const found: string[] = [];
       for (let n = 0; n < answers; n++) {
-        const { view } = await insist(() => gateway.ask(Sums, 'All', {}, { after, timeoutMs: 5000 }));
+        const { view } = await insist(() => gateway.ask(Sums, 'All', {}, { after, timeoutMs: 5000 }), over);
         const rows = new Map(view.rows.map(({ id, ...row }) => [id, row]));
         found.push(...differences(sent, rows).map((each) => `answer: ${each}`));
       }
