@@ -9,6 +9,8 @@ import { contenders as commandContenders } from './commands/contenders/contender
 import { benchEngine } from './engine/bench.js';
 import { benchEventStore } from './event-store/bench.js';
 import { contenders } from './engine/start.js';
+import { benchFanout } from './gateway/fanout.js';
+import { benchPatterns } from './gateway/patterns.js';
 import { benchReplay } from './replay/bench.js';
 import { contenders as replayContenders } from './replay/contenders/contender.js';
 import { benchSink } from './sink/bench.js';
@@ -36,6 +38,10 @@ const suites: Readonly<
       lengths: [10, 1000, 10_000],
       progress,
     }),
+  gateway: async (brokers, quick, progress) => [
+    benchPatterns({ patterns: 10_000, ...(quick ? { seconds: 0.5, rounds: 1 } : { seconds: 2, rounds: 3 }) }),
+    ...(await benchFanout({ brokers, ...(quick ? { clients: 1000, events: 20 } : { clients: 10_000, events: 100 }), progress })),
+  ],
   replay: (brokers, quick, progress) =>
     benchReplay({
       brokers,

@@ -9,6 +9,7 @@ export {
   type RecordSchema,
 } from './avro/schema.js';
 export * from './generated/index.js';
+export { jsonSchemaOf, type JsonSchema } from './avro/json-schema.js';
 export { fromJson, toJson } from './avro/json.js';
 export { createCodec, roundTrip, type Codec, type CodecOptions, type DecodedRecord, type Decoder, type Encoder } from './codec/codec.js';
 export { createMemoryRegistry, type MemoryRegistryOptions } from './codec/memory-registry.js';

@@ -61,7 +61,7 @@ export { readTable, type Change, type TableReader, type TableReaderOptions } fro
 export { tailTopic, type Tail, type TailOptions } from './table/tail.js';
 export { countedKafka, type KafkaCounts } from './telemetry/counted-kafka.js';
 export { noTelemetry, type Telemetry, type Sampling } from './telemetry/emitter.js';
-export { platformBundle, platformTopics, topicCatalogue, type TopicCatalogue, type TopicOptions } from './topics/topics.js';
+export { mayBeWritten, platformBundle, platformTopics, topicCatalogue, type TopicCatalogue, type TopicOptions } from './topics/topics.js';
 export { createMemoryCluster, createMemoryKafka, type MemoryCluster } from './kafka/memory/connect.js';
 export type { BrokenCommit, MemoryOptions } from './kafka/memory/broker.js';
 

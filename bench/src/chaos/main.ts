@@ -14,6 +14,7 @@ import { chaosLeader } from './commands/leader.js';
 import { chaosEngine } from './engine.js';
 import { replayTamperings } from './replay/counting.js';
 import { chaosReplay } from './replay/replay.js';
+import { chaosRolling } from './rolling/rolling.js';
 import { commandTamperings, tamperings } from './instance/tampering.js';
 import { chaosSink } from './sink/sink.js';
 import { sinkTamperings } from './sink/tampering.js';
@@ -26,6 +27,7 @@ npm run chaos -- leader [--seed n] [--seconds 60] [--clients 64] [--quick]
 npm run chaos -- standby [--keys 1000000] [--session 1000] [--quick]
 npm run chaos -- sink [--seed n] [--kills 100] [--restarts 10] [--records 2000000] [--tamper ${sinkTamperings.join('|')}] [--quick]
 npm run chaos -- replay [--seed n] [--promotes 100] [--passes 12] [--tamper ${replayTamperings.join('|')}] [--quick]
+npm run chaos -- rolling [--clients 1000] [--restarts 3] [--kills 4] [--quick]
 npm run chaos -- registry [--seed n] [--seconds 120] [--quick]`;
 /** How soon after a new leader commands are to go on. */
 const resumeMs = 5000;
@@ -255,7 +257,26 @@ async function replay(brokers: readonly string[], dataDir: string): Promise<bool
   return found.length === 0;
 }
 
-const runs = { engine, commands: commandsRun, bank, leader, standby, sink, replay, registry };
+/** Two gateways are restarted in order, and then killed, while callers send commands over HTTP. */
+async function rolling(brokers: readonly string[], dataDir: string): Promise<boolean> {
+  const callers = number(values.clients, quick ? 100 : 1000);
+  const rounds = number(values.restarts, quick ? 1 : 3);
+  const kills = number(values.kills, quick ? 1 : 4);
+  console.log(`${callers} callers, while two gateways are restarted ${rounds} times each, and killed ${kills} times`);
+  const began = performance.now();
+  const deadlineMs = 120_000 + (2 * rounds + kills) * 60_000;
+  const found = await chaosRolling({ brokers, dataDir, callers, restarts: rounds, kills, deadlineMs, progress });
+  const seconds = Math.round((performance.now() - began) / 1000);
+  for (const line of found.slice(0, 50)) console.log(line);
+  console.log(
+    found.length === 0
+      ? `no restart lost a reply, and each command was done once (${seconds} s)`
+      : `${found.length} differences (${seconds} s)`,
+  );
+  return found.length === 0;
+}
+
+const runs = { rolling, engine, commands: commandsRun, bank, leader, standby, sink, replay, registry };
 const tamperingOf: Readonly<Record<string, string | undefined>> = {
   engine: tampering,
   commands: commandTampering,

@@ -5,7 +5,7 @@ import { startPostgres } from '@spool/embedded';
 import { startRegistryServer } from '@spool/schemas/testing';
 import { connectKafka } from '@spool/streams';
 import { median, type Row, type Table } from '../report.js';
-import { contenders, type ContenderConfig, type ContenderName } from './contenders/contender.js';
+import { contenders, type ContenderConfig, type ContenderName, type SpoolContender } from './contenders/contender.js';
 import { openLog } from './log.js';
 import { replaySpool, type Rewound } from './spool.js';
 import { runContender } from './start.js';
@@ -22,6 +22,10 @@ export interface ReplayOptions {
   readonly progress: (line: string) => void;
 }
 
+/** A statement for each event: so many tell its speed, and a million would take many minutes. */
+const mostIntoPostgres = 100_000;
+const isSpool = (name: ContenderName): name is SpoolContender => name.startsWith('spool');
+
 interface Taken {
   readonly perSecond: number;
   readonly rewound?: Rewound;
@@ -37,23 +41,30 @@ export async function benchReplay(options: ReplayOptions): Promise<readonly Tabl
   await using kafka = await connectKafka({ brokers, clientId: 'bench' });
   // Beside the other data: its server runs as somebody else, who could not pass.
   const postgresDir = await mkdtemp(join(tmpdir(), 'spool-bench-postgres-'));
-  const postgres = only.includes('emmett') ? await startPostgres({ dataDir: postgresDir, log: () => undefined }) : undefined;
+  const postgres = only.some((name) => name === 'emmett' || name === 'spool-postgres')
+    ? await startPostgres({ dataDir: postgresDir, log: () => undefined })
+    : undefined;
   try {
     for (const partitions of options.partitions) {
       const namespace = `r${Date.now().toString(36)}.`;
-      const log = await openLog({ kafka, schemaRegistryUrl: schemas.url, namespace, partitions, dataDir });
+      const logs = { schemaRegistryUrl: schemas.url, partitions, dataDir };
+      const log = await openLog({ kafka, ...logs, namespace });
       await log.extend(records);
+      const shortNamespace = `${namespace.slice(0, -1)}s.`;
+      const short = only.includes('spool-postgres') ? await openLog({ kafka, ...logs, namespace: shortNamespace }) : undefined;
+      await short?.extend(Math.min(records, mostIntoPostgres));
       progress(`${records} events in ${partitions} partitions`);
       const taken = new Map<ContenderName, Taken[]>();
       const take = async (name: ContenderName, round: number): Promise<Taken> => {
         const id = `${name}-${partitions}-${log.records}-${round}`;
         const folder = join(dataDir, id);
         await mkdir(folder);
+        const source = name === 'spool-postgres' ? { log: short!, namespace: shortNamespace } : { log, namespace };
         const config: ContenderConfig = {
-          ...{ brokers, schemaRegistryUrl: schemas.url, id, namespace, partitions, topic: log.topic, records: log.records },
-          ...{ dataDir: folder, postgresUrl: postgres?.url ?? '' },
+          ...{ brokers, schemaRegistryUrl: schemas.url, id, partitions, namespace: source.namespace },
+          ...{ topic: source.log.topic, records: source.log.records, dataDir: folder, postgresUrl: postgres?.url ?? '' },
         };
-        const rewound = name === 'spool' ? await replaySpool(config, kafka, log) : undefined;
+        const rewound = isSpool(name) ? await replaySpool(name, config, kafka, source.log) : undefined;
         const { records: handled, seconds } = rewound ?? (await runContender(name, config));
         await rm(folder, { recursive: true, force: true });
         const perSecond = handled / seconds;
@@ -76,7 +87,7 @@ export async function benchReplay(options: ReplayOptions): Promise<readonly Tabl
         const ratio = name === 'kafkajs' || !only.includes('kafkajs') ? null : value / perSecond('kafkajs');
         rows.push({ label: `${name}, ${of(partitions)}`, metric: 'replayed', value, unit: '1/s', ratio });
       }
-      rows.push(...rewinds(partitions, taken.get('spool') ?? []));
+      for (const name of only.filter(isSpool)) rows.push(...rewinds(`${name}, ${of(partitions)}`, taken.get(name) ?? []));
       if (partitions !== options.partitions.at(-1) || !only.includes('spool')) continue;
       for (const length of growth) {
         await log.extend(length);
@@ -100,10 +111,9 @@ export async function benchReplay(options: ReplayOptions): Promise<readonly Tabl
 
 const of = (partitions: number): string => (partitions === 1 ? '1 partition' : `${partitions} partitions`);
 
-function rewinds(partitions: number, taken: readonly Taken[]): readonly Row[] {
+function rewinds(label: string, taken: readonly Taken[]): readonly Row[] {
   const middle = (take: (rewound: Rewound) => number): number =>
     median(taken.flatMap(({ rewound }) => (rewound === undefined ? [] : [take(rewound)])));
-  const label = `spool, ${of(partitions)}`;
   return taken.length === 0
     ? []
     : [

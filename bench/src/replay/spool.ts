@@ -8,7 +8,7 @@ import { connectKafka, openInstance, platformTopics, topicCatalogue, type Kafka 
 import { join } from 'node:path';
 import { nodeCommand, once, usageOf } from '../engine/start.js';
 import { Airports, Departures } from './airports.js';
-import type { ContenderConfig, Replayed } from './contenders/contender.js';
+import type { ContenderConfig, Replayed, SpoolContender } from './contenders/contender.js';
 import type { Log } from './log.js';
 import { nodeContender } from './start.js';
 
@@ -27,7 +27,7 @@ const stepMs = 25;
  * A bundle in a process of its own builds the read model; then it is asked to build it anew, while it serves. The time runs from the request to
  * the first answer that is whole again, as a user sees it.
  */
-export async function replaySpool(config: ContenderConfig, kafka: Kafka, log: Log): Promise<Rewound> {
+export async function replaySpool(name: SpoolContender, config: ContenderConfig, kafka: Kafka, log: Log): Promise<Rewound> {
   const topics = topicCatalogue({ namespace: config.namespace, partitions: config.partitions });
   await kafka.admin.ensureTopics(platformTopics(topics));
   const codec = createCodec({ registry: createHttpRegistry({ url: config.schemaRegistryUrl }) });
@@ -44,7 +44,7 @@ export async function replaySpool(config: ContenderConfig, kafka: Kafka, log: Lo
   await using replies = await openReplies({ kafka: own, codec, topic: topics.replies('bench'), slot: 0, now: Date.now, onError });
   const gateway = createGateway({ codec, topics, producer: instance.producer, replies, registry, source: 'bench', now: Date.now });
   await using bundle = await superviseChild({
-    ...nodeCommand([nodeContender, 'spool', JSON.stringify(config)]),
+    ...nodeCommand([nodeContender, name, JSON.stringify(config)]),
     name: config.id,
     logFile: join(config.dataDir, 'console.log'),
     restart: once,

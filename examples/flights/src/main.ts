@@ -19,7 +19,7 @@ async function main(): Promise<void> {
   const feed = { timetable: timetable(), flightsPerSecond, progress: progressFile(join(dataDir, instance, 'feed')) };
   const connection = await connectPlatform({ ...settings, clientId: instance, log });
   const office = officeInFile(join(dataDir, instance, 'vouchers.jsonl'));
-  const bundle = flightsBundle({ office, ...(settings.feed ? { feed } : {}) });
+  const bundle = flightsBundle({ office, bug: settings.bug, ...(settings.feed ? { feed } : {}) });
   const running = await startBundle(bundle, { ...connection, instance, dataDir, log, sampling: settings.sampling });
   // Until now a signal ends the process at once, which loses nothing; from now on it finishes what is under way.
   const stopped = untilStopped();

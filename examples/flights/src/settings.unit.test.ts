@@ -4,9 +4,9 @@ const least = { KAFKA_BROKERS: '127.0.0.1:9092', SCHEMA_REGISTRY_URL: 'http://12
 
 describe('the settings', () => {
   it('are few that must be set', () => {
-    expect(flightsSettings(least)).toMatchObject({ instance: 'flights-0', feed: true, flightsPerSecond: 400 });
-    const other = { ...least, SPOOL_INSTANCE: 'flights-3', SPOOL_FLIGHTS_FEED: 'off', SPOOL_FLIGHTS_RATE: '0' };
-    expect(flightsSettings(other)).toMatchObject({ instance: 'flights-3', feed: false, flightsPerSecond: 0 });
+    expect(flightsSettings(least)).toMatchObject({ instance: 'flights-0', feed: true, bug: false, flightsPerSecond: 400 });
+    const other = { ...least, SPOOL_INSTANCE: 'flights-3', SPOOL_FLIGHTS_FEED: 'off', SPOOL_FLIGHTS_BUG: 'on', SPOOL_FLIGHTS_RATE: '0' };
+    expect(flightsSettings(other)).toMatchObject({ instance: 'flights-3', feed: false, bug: true, flightsPerSecond: 0 });
   });
 
   it('are refused together, each by its name', () => {

@@ -85,7 +85,7 @@ function kindTaken(type: Type): JsonKind {
 }
 
 /** Whether JSON must name the branch, since its kind does not tell. */
-const isTagged = (branches: readonly Type[]): boolean => new Set(branches.map(kindTaken)).size < branches.length;
+export const isTagged = (branches: readonly Type[]): boolean => new Set(branches.map(kindTaken)).size < branches.length;
 /** avsc keeps values of such a union as `{ branch: value }` too. It tells strings from bytes, which JSON does not. */
 const isWrapped = (type: Type): boolean => type.typeName === 'union:wrapped';
 

@@ -7,7 +7,7 @@ import { violationsOf } from '../avro/violations.js';
 import { unreadableParts } from '../compatibility/levels.js';
 import type { Upcasters } from '../upcast/upcasters.js';
 import { subjectOf, type SchemaRegistry } from './registry.js';
-import { headerBytes, schemaIdOf } from './wire.js';
+import { headerBytes, isFramed, schemaIdOf } from './wire.js';
 
 export interface Encoder<T> {
   readonly schemaId: number;
@@ -28,6 +28,11 @@ export interface Decoder<T> {
    */
   decode(value: Buffer): T | Promise<T>;
   decode(value: Buffer | null): T | null | Promise<T>;
+  /**
+   * Whether what follows the header is as the decoder's schema has it, field by field, so that it may be read without a decoder. Known once a record
+   * of the same writer has been decoded; false before.
+   */
+  isAsWritten(value: Buffer): boolean;
 }
 
 export interface DecodedRecord {
@@ -115,7 +120,9 @@ export function createCodec({ registry, upcasters }: CodecOptions): Codec {
       if (known !== undefined) return known as Decoder<T>;
       recordType(schema); // a schema that is not valid is refused here, not at the first record
       const readers = new Map<number, Read<T>>();
+      const asWritten = new Set<number>();
       const readerOf = (writer: Writer): Read<T> => {
+        if (upcasters === undefined && recordType(schema).equals(writer.type)) asWritten.add(writer.id);
         const read = createRead(schema, writer, upcasters);
         readers.set(writer.id, read);
         return read;
@@ -128,7 +135,8 @@ export function createCodec({ registry, upcasters }: CodecOptions): Codec {
         const writer = writers.get(id);
         return writer === undefined ? lookUp(id).then((found) => readerOf(found)(value)) : readerOf(writer)(value);
       };
-      const decoder = { decode } as Decoder<T>;
+      const isAsWritten = (value: Buffer): boolean => isFramed(value) && asWritten.has(value.readUInt32BE(1));
+      const decoder = { decode, isAsWritten } as Decoder<T>;
       decoders.set(schema, decoder);
       return decoder;
     },

@@ -168,6 +168,12 @@ export const catalogue = {
     remedy: 'Send less in one record, or raise max.message.bytes of the topic.',
   },
   UNKNOWN_TOPIC: { status: 404, retryable: 'never', title: 'No such topic', remedy: 'GET /api/v1/topics lists the topics.' },
+  TOPIC_NOT_WRITABLE: {
+    status: 403,
+    retryable: 'never',
+    title: 'The platform alone writes to this topic',
+    remedy: 'Send a command instead, or write to a topic that GET /api/v1/topics shows as writable.',
+  },
   UNSAFE_TOPIC: {
     status: 500,
     retryable: 'fatal',

@@ -24,6 +24,8 @@ export interface CommandOutcome {
   readonly code: string | null;
   /** What the domain said to reject it; null when applied. */
   readonly detail: string | null;
+  /** Of a command under a key of its caller's own: id of the schema, a colon, and a digest of type, aggregate and payload; null for others. */
+  readonly fingerprint: string | null;
   /** When the command was decided, milliseconds since the epoch. */
   readonly at: number;
 }
@@ -101,6 +103,15 @@ export const CommandOutcomeSchema: RecordSchema<CommandOutcome> = {
           "string"
         ],
         "doc": "What the domain said to reject it; null when applied.",
+        "default": null
+      },
+      {
+        "name": "fingerprint",
+        "type": [
+          "null",
+          "string"
+        ],
+        "doc": "Of a command under a key of its caller's own: id of the schema, a colon, and a digest of type, aggregate and payload; null for others.",
         "default": null
       },
       {

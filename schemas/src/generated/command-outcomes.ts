@@ -94,6 +94,15 @@ export const CommandOutcomesSchema: RecordSchema<CommandOutcomes> = {
                 "default": null
               },
               {
+                "name": "fingerprint",
+                "type": [
+                  "null",
+                  "string"
+                ],
+                "doc": "Of a command under a key of its caller's own: id of the schema, a colon, and a digest of type, aggregate and payload; null for others.",
+                "default": null
+              },
+              {
                 "name": "at",
                 "type": {
                   "type": "long",

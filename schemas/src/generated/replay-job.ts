@@ -47,6 +47,8 @@ export interface ReplayJob {
   readonly updatedAt: number;
   /** Why it failed; null otherwise. */
   readonly error: string | null;
+  /** The most records per second that it was asked to take, over all partitions; null: no limit. */
+  readonly rate: number | null;
 }
 
 export const ReplayJobSchema: RecordSchema<ReplayJob> = {
@@ -191,6 +193,15 @@ export const ReplayJobSchema: RecordSchema<ReplayJob> = {
           "string"
         ],
         "doc": "Why it failed; null otherwise.",
+        "default": null
+      },
+      {
+        "name": "rate",
+        "type": [
+          "null",
+          "double"
+        ],
+        "doc": "The most records per second that it was asked to take, over all partitions; null: no limit.",
         "default": null
       }
     ]

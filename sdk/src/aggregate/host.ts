@@ -37,6 +37,7 @@ import { eventReader } from '../event/reader.js';
 import { evolveRow } from './evolving.js';
 import { asExpected, recorded } from '../outcomes/answers.js';
 import { outcomePrefix, outcomesReader, trackOutcomes, sequenceOf } from '../outcomes/outcomes.js';
+import { fingerprintOf, reused } from '../outcomes/reuse.js';
 import { snapshotPrefix, stateTable, type StateRow } from './rows.js';
 import { snapshotReader, trackSnapshots, type Touch } from './snapshots.js';
 
@@ -153,12 +154,13 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
     if (expired(meta, at)) return answer(c, { outcome: 'expired', problem: expiry(meta, at) }, 'EXPIRED');
     const repeated = outcomes.get(commandId, tx);
     if (repeated !== undefined) {
-      promise(c, recorded(repeated, 'duplicate', ''));
+      const other = reused(repeated, record);
+      promise(c, other ?? recorded(repeated, 'duplicate', ''));
       // Only when this group has committed is the position sure to hold the outcome.
       return tx.committed(() => {
         const end = store.checkpoint.positions.get(eventsKey);
         const position = end === undefined ? '' : toToken(new Map([[eventsKey, end]]));
-        told(c, recorded(repeated, 'duplicate', position), null, microsSince(began), 0);
+        told(c, other ?? recorded(repeated, 'duplicate', position), other?.problem?.code ?? null, microsSince(began), 0);
       });
     }
     const row = tx.table<StateRow>(stateTable).get(aggregateId);
@@ -278,6 +280,7 @@ async function openTask(hosting: Hosting, aggregate: Aggregate, task: TaskReques
       eventTypes: made.map((event) => event.type),
       code: rejection?.code ?? null,
       detail: rejection?.detail ?? null,
+      fingerprint: fingerprintOf(c.record),
       at,
     };
     outcomes.put(outcome, tx);

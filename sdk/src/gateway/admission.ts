@@ -1,14 +1,22 @@
 import { SpoolError } from '@spool/schemas';
 
+/** Of what a request is one: none of them may take so much that there is no room for the others. */
+export interface Requested {
+  /** @default one for all who have no name */
+  readonly caller?: string | undefined;
+  readonly type?: string | undefined;
+  readonly urgency?: string | undefined;
+}
+
 /** The requests of this process that go to one place: how many wait there, and how fast they are answered. */
 export interface Flow {
   /**
    * Why a request with so long to live is not let in, OVERLOADED; undefined lets it in. The same object goes to all who are refused at about the same
    * time: an error of one's own costs more than a request.
    */
-  refusal(timeoutMs: number): SpoolError | undefined;
+  refusal(timeoutMs: number, requested?: Requested): SpoolError | undefined;
   /** One is on its way. @returns to be called once at its end, with whether the answer was one to count on */
-  began(timeoutMs: number): (answered: boolean) => void;
+  began(timeoutMs: number, requested?: Requested): (answered: boolean) => void;
 }
 
 export interface AdmissionOptions {
@@ -19,6 +27,11 @@ export interface AdmissionOptions {
   readonly now?: () => number;
 }
 
+/**
+ * A caller, a type or an urgency may have so many times in flight what is free. However many callers want all there is, each gets as much as the others, and
+ * whoever comes anew finds room: with n of them 1 part in 1 + 8 n stays free. A type has room for several such callers, and an urgency for several such types.
+ */
+const timesFree = { caller: 8, type: 64, urgency: 256 } as const;
 /** Who waited longer than this part of its time, answered or not, shows that waiting is long. */
 const longWait = 0.5;
 /** Who would wait longer than this part of its time is refused. */
@@ -40,15 +53,54 @@ const keepRefusalMs = 50;
 export function createAdmission({ maxInFlight, inFlight, now = () => performance.now() }: AdmissionOptions): (to: string) => Flow {
   const flows = new Map<string, Flow>();
   const full = refusals(now);
+  const counts = { caller: createCounts(), type: createCounts(), urgency: createCounts() };
+  const tooMuch = { caller: refusals(now), type: refusals(now), urgency: refusals(now) };
   return (to) => {
     let flow = flows.get(to);
     if (flow === undefined) {
       const own = createFlow(to, now);
-      const refusal = (timeoutMs: number): SpoolError | undefined =>
-        inFlight() < maxInFlight ? own.refusal(timeoutMs) : full(() => [`${maxInFlight} requests are in flight already`, 1000]);
-      flows.set(to, (flow = { refusal, began: own.began }));
+      flows.set(
+        to,
+        (flow = {
+          refusal(timeoutMs, requested = nobody) {
+            const free = maxInFlight - inFlight();
+            if (free <= 0) return full(() => [`${maxInFlight} requests are in flight already`, 1000]);
+            const much = parts.find((part) => counts[part].of(requested[part]) >= timesFree[part] * free);
+            if (much !== undefined) return tooMuch[much](() => [`of one ${much} too many requests are in flight already`, 1000]);
+            return own.refusal(timeoutMs, requested);
+          },
+          began(timeoutMs, requested = nobody) {
+            for (const part of parts) counts[part].add(requested[part], 1);
+            const end = own.began(timeoutMs, requested);
+            return (answered) => {
+              for (const part of parts) counts[part].add(requested[part], -1);
+              end(answered);
+            };
+          },
+        }),
+      );
     }
     return flow;
+  };
+}
+
+const nobody: Requested = {};
+const parts = ['caller', 'type', 'urgency'] as const;
+
+/** Requests in flight by name. The nameless are not counted: they are whoever. */
+function createCounts() {
+  const counts = new Map<string, number>();
+  return {
+    of: (name: string | undefined): number => (name === undefined ? 0 : (counts.get(name) ?? 0)),
+    add(name: string | undefined, by: 1 | -1): void {
+      if (name === undefined) return;
+      const count = (counts.get(name) ?? 0) + by;
+      if (count === 0) counts.delete(name);
+      else counts.set(name, count);
+    },
+    get names() {
+      return counts.size;
+    },
   };
 }
 
@@ -62,6 +114,7 @@ const emptySpan = (): Span => ({ busyMs: 0, answered: 0, ended: 0 });
 
 function createFlow(to: string, now: () => number): Flow {
   let inFlight = 0;
+  const callers = createCounts();
   let past = emptySpan();
   let present = emptySpan();
   let countedTo = 0;
@@ -76,7 +129,7 @@ function createFlow(to: string, now: () => number): Flow {
   };
   const strained = (at: number, forMs: number): void => void (strainedUntil = Math.max(strainedUntil, at + forMs));
   return {
-    refusal(timeoutMs) {
+    refusal(timeoutMs, { caller = '' } = nobody) {
       if (inFlight < leastInFlight || past.ended + present.ended < leastEnds) return undefined;
       const at = count();
       if (at >= strainedUntil) return undefined;
@@ -86,17 +139,22 @@ function createFlow(to: string, now: () => number): Flow {
       if (waitMs <= mostMs) return undefined;
       // As long as some are refused, the others wait no longer than they may, which tells nothing of how it would be without.
       strained(at, timeoutMs);
+      // Whoever has less than an even share of what may wait is let in; those who have more make room, since they are not.
+      const own = callers.of(caller);
+      if (own < (inFlight * mostMs) / waitMs / (own === 0 ? callers.names + 1 : callers.names)) return undefined;
       return refused(() => [
         `${inFlight} requests wait for ${to} already, which would take longer than the ${timeoutMs} ms of one more allow`,
         Math.ceil(Math.min(Math.max(waitMs - mostMs, 100), timeoutMs)),
       ]);
     },
-    began(timeoutMs) {
+    began(timeoutMs, { caller = '' } = nobody) {
       const began = count();
       inFlight += 1;
+      callers.add(caller, 1);
       return (answered) => {
         const at = count();
         inFlight -= 1;
+        callers.add(caller, -1);
         present.ended += 1;
         if (answered) present.answered += 1;
         if (at - began > timeoutMs * longWait) strained(at, timeoutMs);

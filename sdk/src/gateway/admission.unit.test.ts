@@ -12,17 +12,21 @@ interface Simulated {
   readonly seconds: number;
   /** @default by waiting time, 2,048 at the most */
   readonly admitted?: (inFlight: number) => boolean;
+  /** Who sends the nth. @default the same for all */
+  readonly caller?: (n: number) => string;
 }
 
 /** One queue with a clock of its own: what has expired is passed over for a hundredth of the work, as a host does. */
-function simulate({ capacity, share = () => 1, offered, seconds, admitted }: Simulated) {
+function simulate({ capacity, share = () => 1, offered, seconds, admitted, caller = () => 'one' }: Simulated) {
   let at = 0;
   let inFlight = 0;
   const flow = createAdmission({ maxInFlight: 2048, inFlight: () => inFlight, now: () => at })('cmd.Counter');
-  const queue: { readonly due: number; end: (answered: boolean) => void; over: boolean }[] = [];
+  const queue: { readonly due: number; readonly by: string; end: (answered: boolean) => void; over: boolean }[] = [];
   /** The callers' side, in order of their deadlines. */
   const waiting: (typeof queue)[number][] = [];
   let [answered, refused, expired] = [0, 0, 0];
+  const answeredOf: Record<string, number> = {};
+  const offeredBy: Record<string, number> = {};
   let freeAt = 0;
   const warmMs = 2000;
   const end = (one: (typeof queue)[number], inTime: boolean): void => {
@@ -53,25 +57,30 @@ function simulate({ capacity, share = () => 1, offered, seconds, admitted }: Sim
       at = Math.max(at, Math.min(freeAt, next.due));
       end(next, inTime);
       if (at < warmMs) continue;
-      if (inTime) answered += 1;
-      else expired += 1;
+      if (inTime) {
+        answered += 1;
+        answeredOf[next.by] = (answeredOf[next.by] ?? 0) + 1;
+      } else expired += 1;
     }
     at = Math.max(at, to);
   };
   for (let n = 0; n < offered * seconds; n++) {
     advance((n * 1000) / offered);
-    const no = admitted === undefined ? flow.refusal(timeoutMs) : undefined;
+    const by = caller(n);
+    if (at >= warmMs) offeredBy[by] = (offeredBy[by] ?? 0) + 1;
+    const no = admitted === undefined ? flow.refusal(timeoutMs, { caller: by }) : undefined;
     if (no !== undefined || admitted?.(inFlight) === false) {
       if (at >= warmMs) refused += 1;
       continue;
     }
-    const one = { due: at + timeoutMs, end: flow.began(timeoutMs), over: false };
+    const one = { due: at + timeoutMs, by, end: flow.began(timeoutMs, { caller: by }), over: false };
     inFlight += 1;
     queue.push(one);
     waiting.push(one);
   }
   const perSecond = (count: number): number => count / (seconds - warmMs / 1000);
-  return { goodput: perSecond(answered) / capacity, expired: perSecond(expired), refused: perSecond(refused) };
+  const shareOf = (by: string): number => (answeredOf[by] ?? 0) / offeredBy[by]!;
+  return { shareOf, goodput: perSecond(answered) / capacity, expired: perSecond(expired), refused: perSecond(refused) };
 }
 
 describe('what is let in', () => {
@@ -177,5 +186,63 @@ describe('a flow', () => {
     expect(quick.refusal(timeoutMs)).toBeUndefined();
     inFlight = 300;
     expect(quick.refusal(timeoutMs)).toMatchObject({ code: 'OVERLOADED', message: '300 requests are in flight already' });
+  });
+});
+
+describe('one who floods', () => {
+  it.each([50, 500])('does not starve others at a place that serves %d a second', (capacity) => {
+    // Four times what can be served, of which another caller sends one in forty.
+    const caller = (n: number): string => (n % 40 === 0 ? 'small' : 'flood');
+    const { shareOf, goodput } = simulate({ capacity, offered: 4 * capacity, seconds: 40, caller });
+    expect(shareOf('small')).toBeGreaterThan(0.95);
+    expect(shareOf('flood')).toBeLessThan(0.3);
+    expect(goodput).toBeGreaterThan(0.85);
+  });
+
+  it('shares evenly with another who floods', () => {
+    const caller = (n: number): string => (n % 4 === 0 ? 'some' : 'more');
+    const { shareOf } = simulate({ capacity: 200, offered: 1600, seconds: 40, caller });
+    // The one sends three times as much, and gets no more.
+    expect(shareOf('some') / shareOf('more') / 3).toBeGreaterThan(0.8);
+  });
+
+  it.each([
+    ['caller', 8],
+    ['type', 64],
+    ['urgency', 256],
+  ] as const)('leaves room for every other %s', (part, times) => {
+    let inFlight = 0;
+    const flow = createAdmission({ maxInFlight: (times + 1) ** 2, inFlight: () => inFlight })('cmd.Counter');
+    const fill = (name: string): number => {
+      for (let count = 0; ; count++) {
+        const requested = { [part]: name };
+        const refused = flow.refusal(timeoutMs, requested);
+        if (refused !== undefined) {
+          expect(refused).toMatchObject({ code: 'OVERLOADED', retryAfterMs: 1000 });
+          return count;
+        }
+        flow.began(timeoutMs, requested);
+        inFlight += 1;
+      }
+    };
+    expect(fill('a')).toBe(times * (times + 1));
+    expect(fill('b')).toBe(times);
+    expect(fill('c')).toBe(1);
+    expect(fill('c')).toBe(0);
+  });
+
+  it('has its room again when what it sent is answered', () => {
+    let inFlight = 0;
+    const flow = createAdmission({ maxInFlight: 9, inFlight: () => inFlight })('cmd.Counter');
+    const ends = Array.from({ length: 8 }, () => {
+      inFlight += 1;
+      return flow.began(timeoutMs, { caller: 'a' });
+    });
+    expect(flow.refusal(timeoutMs, { caller: 'a' })).toBeDefined();
+    for (const end of ends) {
+      inFlight -= 1;
+      end(true);
+    }
+    expect(flow.refusal(timeoutMs, { caller: 'a' })).toBeUndefined();
   });
 });

@@ -29,7 +29,8 @@ import type {
 } from './messages.js';
 import { openSubscription, subscribeHeader, toSubscribeHeader } from './subscription.js';
 import { newTraceparent } from '../host/traces.js';
-import { createAdmission, type Flow } from './admission.js';
+import { refuseReuseHeader } from '../outcomes/reuse.js';
+import { createAdmission, type Flow, type Requested } from './admission.js';
 import type { Replies } from './replies.js';
 
 /** Requests in flight before more are refused. */
@@ -76,6 +77,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       deadline,
       replyTo,
     });
+    if (message.refuseReuse === true) headers[refuseReuseHeader] = '1';
     if (message.subscribe !== undefined) headers[subscribeHeader] = toSubscribeHeader(message.subscribe);
     if (message.after !== undefined && message.after !== '') headers[afterHeader] = message.after;
     return producer.send(partition === undefined ? { topic, key, value, headers } : { topic, key, value, headers, partition });
@@ -83,9 +85,9 @@ export function createGateway(options: GatewayOptions): Gateway {
   const deadlineOf = (message: RequestMessage): number => now() + (message.timeoutMs ?? defaultTimeoutMs);
   const flowTo = createAdmission({ maxInFlight, inFlight: () => replies.waiting });
   /** What was let in. */
-  const admitted = async (message: RequestMessage, flow: Flow): Promise<Reply> => {
+  const admitted = async (message: RequestMessage, flow: Flow, requested: Requested): Promise<Reply> => {
     const deadline = deadlineOf(message);
-    const end = flow.began(message.timeoutMs ?? defaultTimeoutMs);
+    const end = flow.began(message.timeoutMs ?? defaultTimeoutMs, requested);
     let answered = false;
     try {
       const reply = await replies.wait(message.id, deadline, post(message, deadline, replies.address));
@@ -97,8 +99,9 @@ export function createGateway(options: GatewayOptions): Gateway {
   };
   const request = (message: RequestMessage): Promise<Reply> => {
     const flow = flowTo(message.topic);
-    const full = flow.refusal(message.timeoutMs ?? defaultTimeoutMs);
-    return full === undefined ? admitted(message, flow) : Promise.reject(full);
+    const requested = { caller: message.meta?.actor, type: message.type };
+    const full = flow.refusal(message.timeoutMs ?? defaultTimeoutMs, requested);
+    return full === undefined ? admitted(message, flow, requested) : Promise.reject(full);
   };
 
   /** A promise only where a schema is used for the first time. */
@@ -111,7 +114,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   ) => {
     const message = (encoder: Encoder<unknown>) => {
       const value = encoder.encode(payload);
-      return { topic, key, type, id: commandId, value, timeoutMs: sent.timeoutMs, meta: commandMeta(sent) };
+      return { topic, key, type, id: commandId, value, timeoutMs: sent.timeoutMs, refuseReuse: sent.refuseReuse, meta: commandMeta(sent) };
     };
     const encoder = codec.readyEncoder(topic, schema);
     return encoder === undefined ? codec.encoder(topic, schema).then(message) : message(encoder);
@@ -127,11 +130,12 @@ export function createGateway(options: GatewayOptions): Gateway {
     const address = addressOf(topics, target, id, sent);
     const flow = flowTo(address.topic);
     // Before anything is made: what is refused must cost next to nothing, or refusing is what the process is busy with.
-    const full = flow.refusal(sent.timeoutMs ?? defaultTimeoutMs);
+    const requested = { caller: sent.actor, type, urgency: sent.priority ?? 'normal' };
+    const full = flow.refusal(sent.timeoutMs ?? defaultTimeoutMs, requested);
     if (full !== undefined) throw full;
     const pending = commandMessage(address, schema, type, payload, sent);
     const message = pending instanceof Promise ? await pending : pending;
-    return toResult(await admitted(message, flow), message.id, message.key);
+    return toResult(await admitted(message, flow, requested), message.id, message.key);
   };
   const ask = async (topic: string, query: QuerySchemas, type: string, payload: unknown, asked: AskOptions) => {
     const encoder = await codec.encoder(topic, query.request);
@@ -302,5 +306,6 @@ const failures = [
   'OVERLOADED',
   'UNKNOWN_QUERY',
   'INVALID_REQUEST',
+  'IDEMPOTENCY_KEY_REUSED',
 ] as const;
 const codeOf = (code: string | undefined) => failures.find((known) => known === code) ?? 'INTERNAL';

@@ -10,6 +10,8 @@ export type Priority = 'high' | 'normal' | 'low';
 export interface SendOptions {
   /** The same id is applied at most once; a repetition gets the recorded outcome. @default a fresh UUID */
   readonly commandId?: string;
+  /** Under a command id that another command had, it is refused with IDEMPOTENCY_KEY_REUSED; both must ask for it. @default false: it gets the other's outcome */
+  readonly refuseReuse?: boolean;
   /** The version that the aggregate must have. @default 'any' */
   readonly expectedVersion?: ExpectedVersion;
   /** How long to wait, in milliseconds; no work is begun after it. @default 10000 */
@@ -25,7 +27,7 @@ export interface SendOptions {
   /** Of a command to a service: urgent work overtakes, and leaves the rest its share. @default 'normal' */
   readonly priority?: Priority;
 }
-export interface AskOptions extends Omit<SendOptions, 'commandId' | 'expectedVersion' | 'priority'> {
+export interface AskOptions extends Omit<SendOptions, 'commandId' | 'refuseReuse' | 'expectedVersion' | 'priority'> {
   /** The answer reflects at least this position. */
   readonly after?: PositionToken;
 }
@@ -126,4 +128,5 @@ export interface RequestMessage {
   readonly meta?: RequestMeta;
   readonly after?: PositionToken | undefined;
   readonly subscribe?: SubscribeRequest;
+  readonly refuseReuse?: boolean | undefined;
 }

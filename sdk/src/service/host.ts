@@ -26,6 +26,7 @@ import { expired, expiry, isDurable, problemOf, type Answered } from '../host/re
 import { emitSpan, microsSince } from '../host/spans.js';
 import { asExpected, recorded } from '../outcomes/answers.js';
 import { outcomePrefix, outcomesReader, trackOutcomes, sequenceOf } from '../outcomes/outcomes.js';
+import { fingerprintOf, reused } from '../outcomes/reuse.js';
 import { toToken } from '../position/token.js';
 import { priorities } from './priorities.js';
 import type { Service } from './service.js';
@@ -130,7 +131,10 @@ async function openTask(hosting: Hosting, service: Service, task: TaskRequest, w
       tx.committed(({ tookUs }) => told(command, reply, errorClass, handleUs, tookUs));
     };
   };
-  const repeat = (command: Command, outcome: CommandOutcome): Effect => answer(command, recorded(outcome, 'duplicate', position()), null);
+  const repeat = (command: Command, outcome: CommandOutcome): Effect => {
+    const other = reused(outcome, command.record);
+    return answer(command, other ?? recorded(outcome, 'duplicate', position()), other?.problem?.code ?? null);
+  };
   /** A fault is no outcome: the same command may be sent again. Where nobody waits it is parked. */
   const fail = (command: Command, thrown: unknown): Effect => {
     const error = toSpoolError(thrown);
@@ -233,6 +237,7 @@ async function openTask(hosting: Hosting, service: Service, task: TaskRequest, w
         eventTypes: event === undefined ? [] : [event.type],
         code: rejection?.code ?? null,
         detail: rejection?.detail ?? null,
+        fingerprint: fingerprintOf(record),
         at,
       };
       outcomes.put(outcome, tx);

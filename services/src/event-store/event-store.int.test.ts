@@ -25,8 +25,8 @@ import { startTelemetry, type EventSearch, type TelemetryService } from '../tele
 import { causationTree } from './causation.js';
 import { openEventStore } from './event-store.js';
 import { flowSteps, inCausalOrder } from './flow-steps.js';
-import { eventTails } from './tail.js';
-import { Account, until } from './testing.js';
+import { eventTails } from './fan-out.js';
+import { Account, pulled, until } from './testing.js';
 
 const Totals = projector('Totals', {
   of: Account,
@@ -166,11 +166,12 @@ describe('the event store on a real broker and a real ClickHouse', () => {
       const until = Math.min(total, found.length + 37);
       const stop = new AbortController();
       const tail = await eventTails(platform, registry).open({ from: 'earliest', correlationId: 'tail', resume, signal: stop.signal });
-      for await (const { position, event } of tail) {
+      for await (const { position, event } of pulled(tail)) {
         resume = position;
         if (event !== undefined) found.push((event.payload as { amount: number }).amount);
         if (found.length === until) break;
       }
+      stop.abort();
     }
     await sending;
     expect(found.toSorted((a, b) => a - b)).toEqual(Array.from({ length: total }, (_, n) => n));

@@ -12,7 +12,8 @@ export {
 } from './event-store.js';
 export { causationTree, type FlowNode, type Handling } from './causation.js';
 export { flowSteps, inCausalOrder, type FlowStep } from './flow-steps.js';
-export { eventTails, type TailFilter, type TailItem, type TailRequest, type TailedEvent, type Tails } from './tail.js';
+export { eventTails } from './fan-out.js';
+export type { Delivery, Listener, Tail, TailFilter, TailItem, TailRequest, TailedEvent, Tails } from './tail.js';
 export { sagaStates, type ReadStep, type SagaInstance } from './sagas.js';
 export type { Change } from './differences.js';
 export { maxAggregateIdBytes, rowKey, streamsTable, type IndexRow } from './index-rows.js';

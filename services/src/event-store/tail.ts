@@ -1,16 +1,6 @@
 import { readMeta, SpoolError, toSpoolError, type ReadMeta } from '@spool/schemas';
-import { defaultContext, fromToken, toToken, type PositionToken, type Registry } from '@spool/sdk';
-import {
-  offset,
-  partitionKey,
-  partitionOf,
-  splitPartitionKey,
-  type ConsumedRecord,
-  type Instance,
-  type Offset,
-  type PartitionOffsets,
-  type Reader,
-} from '@spool/streams';
+import { defaultContext, fromToken, type PositionToken } from '@spool/sdk';
+import { partitionKey, partitionOf, type ConsumedRecord, type Instance, type Offset, type PartitionOffsets } from '@spool/streams';
 import type { StoredEvent } from './event-store.js';
 
 export interface TailFilter {
@@ -45,143 +35,83 @@ export interface TailItem {
   readonly event?: TailedEvent;
 }
 
-/** A position is told after so many records that were passed over, or so many milliseconds. */
-const tellAfterRecords = 1000;
-const tellAfterMs = 5000;
-/** A position goes in a header, and a header has its bounds. */
-const maxPartitions = 250;
-/** Each has a connection of its own to the brokers. */
-const maxTails = 200;
+/** What a tail gives, and shares: `data` is the event as JSON, made once for all who get it. */
+export interface Delivery extends TailItem {
+  /** Empty for a position without an event. */
+  readonly data: string;
+  /** The bytes of one way to write it, made once for all who get it in that way. */
+  encoded(way: string, make: (item: Delivery) => Buffer): Buffer;
+}
+/** Whoever follows a tail. */
+export interface Listener {
+  /** @returns false when it takes no more: the tail ends */
+  deliver(item: Delivery): boolean;
+  /** A promise when it cannot take more at present. Asked before the present is reached; from then on whoever is too slow must be told so by `deliver`. */
+  ready(): Promise<void> | undefined;
+}
+export interface Tail {
+  /** From where it begins. */
+  readonly position: PositionToken;
+  /** Resolves when the signal or the listener has ended it. May be called once. @throws SpoolError KAFKA_UNAVAILABLE, OVERLOADED: begin again behind the last item */
+  follow(listener: Listener): Promise<void>;
+}
+/** What tails need of the instance that they are read by. */
+export type TailsInstance = Pick<Instance, 'kafka' | 'codec' | 'topics' | 'now' | 'log'>;
 
 export interface Tails {
   /**
    * Events in the order of each partition, from then on and for ever: read from the log itself, so that there is no seam between what was and
-   * what comes. Nothing is read ahead of whoever takes the items, but the answer to one fetch.
+   * what comes. The present is read once for all tails, and each event decoded and written out once.
    * @throws SpoolError INVALID_REQUEST, OFFSET_OUT_OF_RANGE for a position beyond the log, OVERLOADED, KAFKA_UNAVAILABLE
    */
-  open(request: TailRequest): Promise<AsyncIterable<TailItem>>;
+  open(request: TailRequest): Promise<Tail>;
 }
 
-export function eventTails(instance: Pick<Instance, 'kafka' | 'codec' | 'topics' | 'now'>, registry: Pick<Registry, 'onChange'>): Tails {
-  let open = 0;
-  return {
-    async open(request) {
-      if (open >= maxTails) throw new SpoolError('OVERLOADED', `${maxTails} tails are open already`, { retryAfterMs: 5000 });
-      open += 1;
-      let reader: Reader | undefined;
-      let begun = false;
-      try {
-        const positions = await startsOf(instance, request);
-        reader = await instance.kafka.reader({ maxWaitMs: 1000 });
-        begun = true;
-        return follow(instance, registry, request, reader, positions, () => (open -= 1));
-      } finally {
-        if (!begun) open -= 1;
-      }
-    },
-  };
-}
+/** A position goes in a header, and a header has its bounds. */
+const maxPartitions = 250;
 
-async function* follow(
-  instance: Parameters<typeof eventTails>[0],
-  registry: Pick<Registry, 'onChange'>,
-  request: TailRequest,
-  reader: Reader,
-  positions: Map<string, Offset>,
-  closed: () => void,
-): AsyncGenerator<TailItem, void, undefined> {
-  const { codec, topics, now } = instance;
-  const { signal } = request;
+/** All partitions with events, as the brokers have them now. */
+export async function eventPartitions({ kafka, topics }: Pick<Instance, 'kafka' | 'topics'>): Promise<readonly PartitionOffsets[]> {
   const prefix = topics.events('').name;
-  const item = (event?: TailedEvent): TailItem => ({ position: toToken(positions), ...(event === undefined ? {} : { event }) });
-  // What came between the look at the topics and now is looked for at once.
-  let changed = true;
-  const forget = registry.onChange(() => (changed = true));
-  const ended = (): boolean => signal.aborted;
-  const stop = (): void => void reader.close();
-  signal.addEventListener('abort', stop, { once: true });
-  try {
-    for (const [key, at] of positions) reader.assign(splitPartitionKey(key), at);
-    // 1. Whoever is cut off before the first event knows where to go on.
-    yield item();
-    let told = now();
-    let passed = 0;
-    while (!ended()) {
-      // 2. A topic that is new has nothing that was missed.
-      if (changed) {
-        changed = false;
-        for (const at of await partitionsOf(instance, request)) {
-          if (positions.has(partitionKey(at))) continue;
-          positions.set(partitionKey(at), at.earliest);
-          reader.assign(at, at.earliest);
-        }
-      }
-      // 3. What there is, in its order.
-      for (const slice of await reader.fetch()) {
-        const key = partitionKey(slice);
-        for (const record of slice.records) {
-          positions.set(key, offset(record.offset + 1n));
-          const meta = readMeta(record.headers);
-          passed += 1;
-          if (!isWanted(record, meta, request)) continue;
-          yield item(await eventOf(record, meta, slice.topic.slice(prefix.length), codec));
-          if (ended()) return;
-          passed = 0;
-          told = now();
-        }
-        positions.set(key, slice.nextOffset);
-      }
-      // 4. Whoever resumes need not pass over the same again.
-      if (passed >= tellAfterRecords || (passed > 0 && now() - told >= tellAfterMs)) {
-        yield item();
-        passed = 0;
-        told = now();
-      }
-    }
-  } finally {
-    forget();
-    signal.removeEventListener('abort', stop);
-    closed();
-    await reader.close();
-  }
+  const names = (await kafka.admin.listTopics()).filter((topic) => topic.startsWith(prefix)).sort();
+  return (await Promise.all(names.map((topic) => kafka.admin.offsets(topic)))).flat();
 }
 
-/** Those that may hold what is wanted. */
-async function partitionsOf(
-  { kafka, topics }: Pick<Instance, 'kafka' | 'topics'>,
+/** Those that may hold what is wanted. `counts` tells how many partitions a topic has. */
+export function mayHold(
   filter: TailFilter,
-): Promise<readonly PartitionOffsets[]> {
-  const prefix = topics.events('').name;
-  const wanted = (await kafka.admin.listTopics()).filter(
-    (topic) => topic.startsWith(prefix) && (filter.aggregateTypes?.includes(topic.slice(prefix.length)) ?? true),
-  );
-  const found: PartitionOffsets[] = [];
-  for (const topic of wanted.sort()) {
-    const partitions = await kafka.admin.offsets(topic);
-    const only = filter.aggregateId === undefined ? undefined : partitionOf(Buffer.from(filter.aggregateId), partitions.length);
-    found.push(...partitions.filter(({ partition }) => only === undefined || partition === only));
-  }
+  topicName: (aggregateType: string) => string,
+): (at: { topic: string; partition: number }, count: number) => boolean {
+  const wanted = filter.aggregateTypes === undefined ? undefined : new Set(filter.aggregateTypes.map(topicName));
+  const key = filter.aggregateId === undefined ? undefined : Buffer.from(filter.aggregateId);
+  return ({ topic, partition }, count) => (wanted?.has(topic) ?? true) && (key === undefined || partitionOf(key, count) === partition);
+}
+
+/** Where a tail begins in each partition that may hold what it wants. */
+export async function startsOf(
+  { kafka, topics }: Pick<Instance, 'kafka' | 'topics'>,
+  request: TailRequest,
+  all: readonly PartitionOffsets[],
+): Promise<Map<string, Offset>> {
+  const { from, resume } = request;
+  const named =
+    resume !== undefined ? fromToken(resume) : typeof from === 'object' && 'position' in from ? fromToken(from.position) : undefined;
+  const holds = mayHold(request, (name) => topics.events(name).name);
+  const counts = countsOf(all);
+  const found = all.filter((at) => holds(at, counts.get(at.topic)!));
   if (found.length > maxPartitions) {
     throw new SpoolError(
       'INVALID_REQUEST',
       `these are ${found.length} partitions, ${maxPartitions} is the most of one tail; name aggregateType`,
     );
   }
-  return found;
-}
-
-async function startsOf(instance: Pick<Instance, 'kafka' | 'topics'>, request: TailRequest): Promise<Map<string, Offset>> {
-  const { from, resume } = request;
-  const named =
-    resume !== undefined ? fromToken(resume) : typeof from === 'object' && 'position' in from ? fromToken(from.position) : undefined;
-  const starts = new Map<string, Offset>();
-  const found = await partitionsOf(instance, request);
   const times = new Map<string, Offset>();
   if (resume === undefined && typeof from === 'object' && 'at' in from) {
     for (const topic of new Set(found.map((each) => each.topic))) {
-      for (const at of await instance.kafka.admin.offsetsAt(topic, from.at)) times.set(partitionKey(at), at.offset);
+      for (const at of await kafka.admin.offsetsAt(topic, from.at)) times.set(partitionKey(at), at.offset);
     }
   }
+  const starts = new Map<string, Offset>();
   for (const at of found) {
     const key = partitionKey(at);
     const start = named?.get(key) ?? times.get(key) ?? (resume !== undefined || from === 'earliest' ? at.earliest : at.latest);
@@ -193,21 +123,73 @@ async function startsOf(instance: Pick<Instance, 'kafka' | 'topics'>, request: T
   return starts;
 }
 
-function isWanted({ key }: ConsumedRecord, meta: ReadMeta, filter: TailFilter): boolean {
+export function countsOf(all: readonly PartitionOffsets[]): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const { topic } of all) counts.set(topic, (counts.get(topic) ?? 0) + 1);
+  return counts;
+}
+
+/** One record of a topic of events, kept apart from the answer that it came in; decoded once, when somebody wants it. */
+export interface Seen {
+  readonly partition: string;
+  readonly offset: Offset;
+  readonly aggregateType: string;
+  readonly aggregateId: string;
+  readonly meta: ReadMeta;
+  readonly bytes: number;
+  /** @throws SpoolError what cannot be read at present */
+  read(): Shown | Promise<Shown>;
+}
+export interface Shown {
+  readonly event: TailedEvent;
+  readonly data: string;
+}
+
+export function seen(record: ConsumedRecord, prefix: string, codec: Instance['codec']): Seen {
+  const { topic, partition, offset, timestamp } = record;
+  const kept = {
+    ...{ partition, offset, timestamp, aggregateType: topic.slice(prefix.length), aggregateId: record.key?.toString() ?? '' },
+    ...{ meta: readMeta(record.headers), value: record.value === null ? null : Buffer.from(record.value) },
+  };
+  let shown: Shown | Promise<Shown> | undefined;
+  return {
+    ...kept,
+    partition: partitionKey(record),
+    bytes: 500 + (record.value?.length ?? 0),
+    read() {
+      return (shown ??= eventOf(kept, codec).then(
+        (event) => (shown = { event, data: JSON.stringify({ ...event, at: new Date(event.at).toISOString() }) }),
+        (error: unknown) => {
+          shown = undefined;
+          throw error;
+        },
+      ));
+    },
+  };
+}
+
+export function isWanted({ aggregateType, aggregateId, meta }: Seen, filter: TailFilter): boolean {
   return (
     (filter.types === undefined || (meta.type !== undefined && filter.types.includes(meta.type))) &&
-    (filter.aggregateId === undefined || key?.toString() === filter.aggregateId) &&
+    (filter.aggregateTypes?.includes(aggregateType) ?? true) &&
+    (filter.aggregateId === undefined || aggregateId === filter.aggregateId) &&
     (filter.correlationId === undefined || meta.correlationId === filter.correlationId) &&
     (filter.context === undefined || (meta.context ?? defaultContext) === filter.context)
   );
 }
 
-async function eventOf(record: ConsumedRecord, meta: ReadMeta, aggregateType: string, codec: Instance['codec']): Promise<TailedEvent> {
+interface Kept extends Pick<Seen, 'aggregateType' | 'aggregateId' | 'meta' | 'offset'> {
+  readonly partition: number;
+  readonly timestamp: number;
+  readonly value: Buffer | null;
+}
+
+async function eventOf({ meta, value, ...record }: Kept, codec: Instance['codec']): Promise<TailedEvent> {
   let payload: unknown = null;
   let unreadable: string | null = null;
   try {
-    if (record.value === null) throw new SpoolError('RECORD_UNREADABLE', 'the record has no value');
-    payload = (await codec.decodeAny(record.value)).json();
+    if (value === null) throw new SpoolError('RECORD_UNREADABLE', 'the record has no value');
+    payload = (await codec.decodeAny(value)).json();
   } catch (thrown) {
     const error = toSpoolError(thrown);
     // What cannot be read at present must not be passed over as if it could never be.
@@ -217,8 +199,8 @@ async function eventOf(record: ConsumedRecord, meta: ReadMeta, aggregateType: st
   return {
     id: meta.id ?? '',
     type: meta.type ?? '',
-    aggregateType,
-    aggregateId: record.key?.toString() ?? '',
+    aggregateType: record.aggregateType,
+    aggregateId: record.aggregateId,
     version: meta.aggregateVersion ?? null,
     at: meta.time ?? record.timestamp,
     partition: record.partition,
@@ -231,4 +213,22 @@ async function eventOf(record: ConsumedRecord, meta: ReadMeta, aggregateType: st
     commandId: meta.commandId,
     actor: meta.actor,
   };
+}
+
+/** An item for all who are to get it. */
+export function delivery(position: PositionToken, shown?: Shown): Delivery {
+  const made = new Map<string, Buffer>();
+  const item: Delivery = {
+    position,
+    ...(shown === undefined ? {} : { event: shown.event }),
+    data: shown?.data ?? '',
+    encoded(way, make) {
+      const known = made.get(way);
+      if (known !== undefined) return known;
+      const bytes = make(item);
+      made.set(way, bytes);
+      return bytes;
+    },
+  };
+  return item;
 }

@@ -18,6 +18,7 @@ import {
 } from '@spool/sdk';
 import { createMemoryCluster, openInstance, topicCatalogue, type Instance, type Kafka, type MemoryCluster } from '@spool/streams';
 import { registryProcessor } from '../registry/index.js';
+import type { Tail, TailItem } from './tail.js';
 
 export { until };
 
@@ -129,4 +130,31 @@ export async function stage({ partitions = 2 }: { readonly partitions?: number }
       rmSync(dataDir, { recursive: true, force: true });
     },
   };
+}
+
+/** What a tail gives, one by one. */
+export async function* pulled(tail: Tail): AsyncGenerator<TailItem, void, undefined> {
+  const items: TailItem[] = [];
+  let wake: () => void = () => undefined;
+  let ended = false as boolean;
+  const following = tail
+    .follow({
+      deliver: (item) => {
+        items.push(item);
+        wake();
+        return true;
+      },
+      ready: () => undefined,
+    })
+    .finally(() => {
+      ended = true;
+      wake();
+    });
+  following.catch(() => undefined);
+  for (;;) {
+    const item = items.shift();
+    if (item !== undefined) yield item;
+    else if (ended) return following;
+    else await new Promise<void>((resolve) => (wake = resolve));
+  }
 }

@@ -9,12 +9,13 @@ import {
   inCausalOrder,
   type EventStore,
   type FlowNode,
-  type TailItem,
+  type Delivery,
   type Tails,
 } from '../event-store/index.js';
-import { decodeCursor, encodeCursor, openEventStream, pageOf, pageQuery, route, type Route } from '../http/index.js';
+import { decodeCursor, encodeCursor, eventBytes, openEventStream, pageOf, pageQuery, route, type Route } from '../http/index.js';
 import type { EventQueries, IndexedEvent } from '../telemetry/index.js';
 import { change } from './aggregate-routes.js';
+import { eventFilter, several, tailFilter, tailFrom } from './event-filter.js';
 import { aggregateId, messageType, positionToken } from './messages.js';
 
 export interface EventRoutesOptions {
@@ -28,9 +29,6 @@ export interface EventRoutesOptions {
 
 const id = z.string().min(1).max(500);
 const time = z.iso.datetime({ offset: true }).transform((text) => Date.parse(text));
-/** A parameter that may come several times. */
-const several = <T extends z.ZodType<string>>(item: T, most = 50) =>
-  z.union([item.transform((one) => [one]), z.array(item).max(most)]).optional();
 
 const lag = z
   .object({
@@ -102,7 +100,7 @@ const searchQuery = z.object({
   eventId: id.optional(),
   actor: id.optional(),
   contains: z.string().min(1).max(500).optional().describe('Somewhere in the JSON of the payload, in the same case'),
-  where: several(z.string().regex(/^[^=]{1,200}=[^]{0,500}$/, 'Expected path=value'), 10).describe(
+  where: several(z.string().regex(/^[^=]{1,200}=[\s\S]{0,500}$/, 'Expected path=value'), 10).describe(
     'A field of the payload, such as `route.from=VIE` or `legs.0.km=120`. May come several times: all of them',
   ),
   order: z.enum(['newest', 'oldest']).default('newest'),
@@ -214,7 +212,7 @@ export function eventRoutes({ events, eventStore, registry, tails, consumers, to
         return { status: 200, body: { items, ...next, correlationId, truncated: flow.truncated, lag: await lagOf() } };
       },
     }),
-    tailRoute(tails),
+    tailRoute({ tails, topics }),
   ];
 }
 
@@ -223,16 +221,10 @@ const fieldOf = (text: string): { readonly path: readonly string[]; readonly val
   return { path: text.slice(0, at).split('.'), value: text.slice(at + 1) };
 };
 
-const from = z
-  .string()
-  .max(100_000)
-  .default('now')
-  .transform((text) => {
-    if (text === 'now' || text === 'earliest') return text;
-    return /^\d{4}-\d\d-\d\dT/.test(text) && Number.isFinite(Date.parse(text)) ? { at: Date.parse(text) } : { position: text };
-  });
+/** What may wait for one client of a tail; what waits for many is the same bytes. */
+const maxBufferedBytes = 256 * 1024;
 
-const tailRoute = (tails: Tails): Route =>
+export const tailRoute = ({ tails, topics }: Pick<EventRoutesOptions, 'tails' | 'topics'>): Route =>
   route({
     method: 'GET',
     path: '/api/v1/events',
@@ -240,35 +232,30 @@ const tailRoute = (tails: Tails): Route =>
     description: [
       'Server-sent events, read from the log: in order within a partition, each once, without a seam between the past and the present. The id of each is the',
       'position behind it, and Last-Event-ID goes on there. `position` comes at the start and when many events were passed over; it carries the position alone.',
-      'A client that reads slowly is read to slowly.',
+      'A client that reads the past slowly is read to slowly; one that is too slow for the present gets `resync` and is cut off, and goes on behind its last id.',
     ].join(' '),
     role: ['bundle', 'analyst'],
     stream: true,
     query: z.object({
-      from: from.describe('`earliest`, `now`, a time (approximate), or a position: partitions that it does not name begin now'),
-      type: several(messageType).describe('May come several times: any of them'),
-      aggregateType: several(messageType).describe('May come several times: any of them'),
-      aggregateId: aggregateId.optional(),
-      correlationId: id.optional(),
-      context: id.optional(),
+      from: tailFrom.describe('`earliest`, `now`, a time (approximate), or a position: partitions that it does not name begin now'),
+      ...eventFilter,
     }),
     headers: z.object({ 'last-event-id': positionToken.optional() }),
     responses: { 200: { description: '`event` with the event, `position` with nothing' } },
     errors: ['INVALID_REQUEST', 'OFFSET_OUT_OF_RANGE', 'OVERLOADED', 'KAFKA_UNAVAILABLE'],
     async handler(context) {
-      const { type, aggregateType, ...query } = context.query;
+      const { from, ...filter } = context.query;
       const last = context.headers['last-event-id'];
       const resume = last === undefined || last === '' ? undefined : last;
       const ending = new AbortController();
       // Refused before the first byte, and so told as a problem.
-      const tail = await tails.open({ ...query, types: type, aggregateTypes: aggregateType, resume, signal: ending.signal });
-      const stream = openEventStream(context);
-      void stream.ended.then(() => ending.abort());
+      const tail = await tails.open({ ...tailFilter(filter, topics), from, resume, signal: ending.signal });
+      const stream = openEventStream(context, { maxBufferedBytes });
+      void stream.ended.then(() => {
+        ending.abort();
+      });
       try {
-        for await (const item of tail) {
-          stream.send(messageOf(item));
-          await stream.ready();
-        }
+        await tail.follow({ deliver: (item) => stream.write(item.encoded('sse', bytesOf)), ready: () => stream.ready() });
       } catch (thrown) {
         // The client comes back by itself, and goes on where it was.
         context.log.warn({ error: toSpoolError(thrown).message }, 'a tail of events ends');
@@ -277,7 +264,5 @@ const tailRoute = (tails: Tails): Route =>
     },
   });
 
-function messageOf({ position, event }: TailItem) {
-  if (event === undefined) return { event: 'position', id: position, data: '{}' };
-  return { event: 'event', id: position, data: JSON.stringify({ ...event, at: new Date(event.at).toISOString() }) };
-}
+const bytesOf = ({ position, data }: Delivery): Buffer =>
+  eventBytes(data === '' ? { event: 'position', id: position, data: '{}' } : { event: 'event', id: position, data });

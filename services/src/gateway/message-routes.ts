@@ -51,7 +51,10 @@ const queryErrors = [
 ] as const;
 
 const headers = z.object({
-  'idempotency-key': z.string().optional().describe('The command id: the same one is applied at most once'),
+  'idempotency-key': z
+    .string()
+    .optional()
+    .describe('The command id: the same one is applied at most once, and stands for one request to one aggregate'),
   'if-match': z.string().optional().describe('The expected version as an entity tag, such as "3"'),
   prefer: z.string().max(200).optional().describe('`wait=2` answers within so many seconds; `respond-async` answers 202 at once'),
   'correlation-id': z.string().max(200).optional(),
@@ -93,6 +96,7 @@ export function messageRoutes(gateway: Gateway, registry: Registry, eventStore: 
         'INVALID_PAYLOAD',
         'REJECTED',
         'VERSION_CONFLICT',
+        'IDEMPOTENCY_KEY_REUSED',
         'EXPIRED',
         'INDETERMINATE',
         'OVERLOADED',
@@ -110,7 +114,7 @@ export function messageRoutes(gateway: Gateway, registry: Registry, eventStore: 
           await refuseLate(type, id, expectedVersion, context.deadline);
         const options = {
           ...shared(context),
-          ...(commandId === undefined ? {} : { commandId }),
+          ...(commandId === undefined ? {} : { commandId, refuseReuse: true }),
           ...(expectedVersion === undefined ? {} : { expectedVersion }),
           ...(priority === undefined ? {} : { priority }),
           ...(context.body.context === undefined ? {} : { context: context.body.context }),

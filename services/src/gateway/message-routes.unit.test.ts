@@ -51,6 +51,20 @@ describe('a command over HTTP', () => {
     expect(imported).toEqual([2]);
   });
 
+  it('is one under its Idempotency-Key: the same gets its answer, another is refused', async () => {
+    const keyed = (value: number) =>
+      server.send({
+        method: 'POST',
+        path: '/api/v1/commands/Read',
+        body: { aggregateId: 'm', payload: { value } },
+        headers: { 'idempotency-key': '"k1"', 'content-type': 'application/json' },
+      });
+    const first = (await keyed(1)).json();
+    expect((await keyed(1)).json()).toEqual({ ...(first as object), status: 'duplicate', position: expect.any(String) as string });
+    const other = await keyed(2);
+    expect([other.status, other.problem().code]).toEqual([422, 'IDEMPOTENCY_KEY_REUSED']);
+  });
+
   it.each([
     [{ payload: { value: 1 } }, 400, 'INVALID_REQUEST', '/aggregateId'],
     [{ aggregateId: 'm', payload: { value: 1 }, context: 'Not one' }, 400, 'INVALID_REQUEST', '/context'],

@@ -4,6 +4,7 @@ import type { EventStore, Verifier } from '../event-store/index.js';
 import type { Route } from '../http/index.js';
 import type { ReplayService } from '../replay/index.js';
 import { aggregateRoutes } from './aggregate-routes.js';
+import { cloudEventRoutes } from './cloud-event-routes.js';
 import { clusterRoutes, type ClusterRoutesOptions } from './cluster-routes.js';
 import { consumerRoutes } from './consumer-routes.js';
 import { eventRoutes, type EventRoutesOptions } from './event-routes.js';
@@ -12,6 +13,7 @@ import { registryRoutes, type RegistryRoutesOptions } from './registry-routes.js
 import { telemetryRoutes, type TelemetryRoutesOptions } from './telemetry-routes.js';
 import { replayRoutes } from './replay-routes.js';
 import { sagaRoutes } from './saga-routes.js';
+import { topicRoutes, type TopicRoutesOptions } from './topic-routes.js';
 import { verifyRoutes } from './verify-routes.js';
 
 export interface GatewayRoutesOptions
@@ -19,6 +21,7 @@ export interface GatewayRoutesOptions
     RegistryRoutesOptions,
     ClusterRoutesOptions,
     Omit<EventRoutesOptions, 'consumers' | 'eventStore' | 'registry'>,
+    TopicRoutesOptions,
     TelemetryRoutesOptions {
   readonly gateway: Gateway;
   readonly eventStore: EventStore;
@@ -39,4 +42,6 @@ export const gatewayRoutes = ({ gateway, eventStore, verifier, replays, consumer
   ...registryRoutes(rest),
   ...clusterRoutes(rest),
   ...telemetryRoutes(rest),
+  ...topicRoutes(rest),
+  ...cloudEventRoutes(rest.topicService),
 ];

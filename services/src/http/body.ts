@@ -19,18 +19,38 @@ export function jsonBodyReader(limitBytes: number): ReadBody {
       if (encoding === 'utf-8' && !isUtf8(bytes)) throw new NotUtf8();
     },
   }) as RequestHandler;
-  return (request, response) =>
+  return reader<unknown>(parse, limitBytes, () => undefined);
+}
+
+/** Makes a reader of bodies as bytes, as `jsonBodyReader` does of JSON; empty where there is no body. */
+export function bytesReader(limitBytes: number): (request: Request, response: Response) => Promise<Buffer> {
+  return reader(express.raw({ limit: limitBytes, type: () => true }) as RequestHandler, limitBytes, () => Buffer.alloc(0));
+}
+
+function reader<T>(parse: RequestHandler, limitBytes: number, empty: () => T) {
+  return (request: Request, response: Response): Promise<T> =>
     new Promise((resolve, reject) => {
       // Express would make an empty object of an empty body, and the caller would be told of missing fields.
       if (!hasBody(request)) {
-        resolve(undefined);
+        resolve(empty());
         return;
       }
       parse(request, response, (failure?: unknown) => {
-        if (failure === undefined) resolve(request.body);
+        if (failure === undefined) resolve(request.body as T);
         else reject(bodyProblem(failure, limitBytes));
       });
     });
+}
+
+/** @throws SpoolError MALFORMED_JSON with line and column */
+export function parseJson(bytes: Buffer): unknown {
+  if (!isUtf8(bytes)) throw new SpoolError('MALFORMED_JSON', 'The body is not UTF-8');
+  const text = bytes.toString();
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw malformed(text);
+  }
 }
 
 class NotUtf8 extends Error {

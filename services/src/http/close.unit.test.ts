@@ -9,6 +9,20 @@ const responses = { 204: { description: 'x' } };
 const base = { path: '/x', summary: 's', role: 'public', responses } as const;
 
 describe('close', () => {
+  it('tells who waits for an answer that the connection ends with it', async () => {
+    const server = await startTestServer({
+      routes: [route({ ...base, method: 'GET', handler: async () => (await sleep(500), { status: 204 }) })],
+    });
+    const agent = new Agent({ keepAlive: true });
+    const pending = new Promise<string | undefined>((resolve) =>
+      request({ port: server.port, host: '127.0.0.1', path: '/x', agent }, ({ headers }) => resolve(headers.connection)).end(),
+    );
+    await sleep(200);
+    await server.close();
+    expect(await pending).toBe('close');
+    agent.destroy();
+  });
+
   it('waits for handlers, refuses new connections, and may be called again', async () => {
     const server = await startTestServer({
       routes: [route({ ...base, method: 'GET', handler: async () => (await sleep(500), { status: 204 }) })],
@@ -48,7 +62,24 @@ describe('close', () => {
     await closing;
   });
 
-  it('ends idle connections at once', async () => {
+  it('still reads what is sent over a connection that is kept, and refuses it', async () => {
+    const server = await startTestServer({ routes: [route({ ...base, method: 'GET', handler: () => ({ status: 204 }) })] });
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const get = () =>
+      new Promise<readonly [number | undefined, string | undefined]>((resolve, reject) => {
+        const sent = request({ port: server.port, host: '127.0.0.1', path: '/x', agent }, (response) => {
+          response.resume().on('end', () => resolve([response.statusCode, response.headers.connection]));
+        });
+        sent.on('error', reject).end();
+      });
+    await get();
+    const closing = server.close();
+    expect(await get()).toEqual([503, 'close']);
+    await closing;
+    agent.destroy();
+  });
+
+  it('ends idle connections soon', async () => {
     const server = await startTestServer({
       routes: [route({ ...base, method: 'GET', handler: () => ({ status: 204 }) })],
       limits: { closeWithinMs: 60_000 },

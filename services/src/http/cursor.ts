@@ -34,7 +34,7 @@ export const pageQuery = ({ limit, most }: { readonly limit: number; readonly mo
     .regex(/^\d{1,9}$/, 'Expected a whole number')
     .transform(Number)
     .pipe(z.int().min(1).max(most))
-    .default(limit)
+    .prefault(String(limit))
     .describe(`how many, 1 to ${most}, else ${limit}`),
 });
 

@@ -29,6 +29,8 @@ export interface EventStream {
    * @throws SpoolError INTERNAL if id or event hold a line break
    */
   send(event: ServerEvent): boolean;
+  /** Queues an event that was written out by `eventBytes`, the same bytes for many clients. @returns as `send` */
+  write(bytes: Buffer): boolean;
   /** Resolves when at most half of the buffer is full, or the stream has ended. A source that can wait (a read of history) awaits it after each send. */
   ready(): Promise<void>;
   /** Ends the stream after what is queued. */
@@ -61,7 +63,7 @@ export function openEventStream(context: StreamContext, options: EventStreamOpti
   const endQuietly = (): void => {
     end('');
   };
-  const write = (text: string): boolean => {
+  const write = (text: string | Buffer): boolean => {
     if (!open) return false;
     if (response.writableLength > maxBufferedBytes) end('event: resync\ndata: {}\n\n');
     else response.write(text);
@@ -84,6 +86,7 @@ export function openEventStream(context: StreamContext, options: EventStreamOpti
   return {
     lastEventId: typeof lastEventId === 'string' && lastEventId !== '' ? lastEventId : undefined,
     send: (event) => write(format(event)),
+    write,
     ready: async () => {
       while (open && response.writableNeedDrain && response.writableLength > maxBufferedBytes / 2) {
         await Promise.race([new Promise((resolve) => response.once('drain', resolve)), ended]);
@@ -96,6 +99,9 @@ export function openEventStream(context: StreamContext, options: EventStreamOpti
     ended,
   };
 }
+
+/** An event as bytes. @throws SpoolError INTERNAL if id or event hold a line break */
+export const eventBytes = (event: ServerEvent): Buffer => Buffer.from(format(event));
 
 function format({ id, event, data, retry }: ServerEvent): string {
   if (/[\r\n\0]/.test(`${id ?? ''}${event ?? ''}`))

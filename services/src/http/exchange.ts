@@ -8,6 +8,7 @@ import { continueTrace, type Trace } from './trace.js';
 /** One request and its answer under way. What few handlers ask for (signal, trace, log) is made when asked for. */
 export class Exchange implements StreamContext {
   body: unknown = undefined;
+  bytes: Buffer = Buffer.alloc(0);
   params: unknown = undefined;
   query: unknown = undefined;
   headers: unknown = undefined;

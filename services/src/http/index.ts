@@ -1,3 +1,4 @@
+export { parseJson } from './body.js';
 export { createAuth, type Auth, type AuthConfig } from './auth/auth.js';
 export type { ApiKeysOptions } from './auth/api-keys.js';
 export { addApiKey, listApiKeys, revokeApiKey, type KeyEntry, type NewKey } from './auth/key-file.js';
@@ -5,7 +6,8 @@ export { authFromEnvironment } from './auth/settings.js';
 export type { JwtOptions } from './auth/tokens.js';
 export { decodeCursor, encodeCursor, pageOf, pageQuery } from './cursor.js';
 export { checkIfMatch, etagOf, isNotModified, versionOfIfMatch } from './etag.js';
-export { openEventStream, type EventStream, type EventStreamOptions, type ServerEvent } from './event-stream.js';
+export { mediaTypeOf } from './media.js';
+export { eventBytes, openEventStream, type EventStream, type EventStreamOptions, type ServerEvent } from './event-stream.js';
 export { parseInput } from './input.js';
 export type { HttpLimits, Rate, RateClass } from './limits.js';
 export { createLog, type LogOptions } from './log.js';

@@ -25,7 +25,7 @@ export interface HttpLimits {
   readonly maxConnections: number;
   /** Requests being handled, streams not counted; more are refused with OVERLOADED. @default 8192 */
   readonly maxInFlight: number;
-  /** Open streams and web sockets; more are refused with OVERLOADED. @default 1000 */
+  /** Open streams, and open web sockets; more of either are refused with OVERLOADED. Each is a file descriptor. @default 10000 */
   readonly maxStreams: number;
   /** How long `close()` waits for handlers before it aborts them, in milliseconds. @default 10000 */
   readonly closeWithinMs: number;
@@ -42,7 +42,7 @@ export const defaultLimits: HttpLimits = {
   handlerTimeoutMs: 30_000,
   maxConnections: 20_000,
   maxInFlight: 8_192,
-  maxStreams: 1_000,
+  maxStreams: 10_000,
   closeWithinMs: 10_000,
   rates: { standard: { limit: 3_000_000, windowMs: 60_000 }, costly: { limit: 6_000, windowMs: 60_000 } },
 };

@@ -11,8 +11,8 @@ export const jsonBodyTypes: readonly string[] = ['application/json', 'applicatio
 /** @throws SpoolError UNSUPPORTED_MEDIA_TYPE if there is a body of another type, BODY_TOO_LARGE if it announces too much. */
 export function checkBodyHeaders(request: IncomingMessage, allowed: readonly string[], limitBytes: number): void {
   if (!hasBody(request)) return;
-  const type = request.headers['content-type']?.split(';', 1)[0]!.trim().toLowerCase();
-  if (type === undefined || !allowed.includes(type)) {
+  const type = mediaTypeOf(request.headers['content-type']);
+  if (!allowed.includes('*/*') && (type === undefined || !allowed.includes(type))) {
     throw new SpoolError(
       'UNSUPPORTED_MEDIA_TYPE',
       `The body is ${type === undefined ? 'of no declared type' : `declared as ${type}`}; send ${allowed.join(' or ')}`,
@@ -20,6 +20,9 @@ export function checkBodyHeaders(request: IncomingMessage, allowed: readonly str
   }
   if (Number(request.headers['content-length'] ?? 0) > limitBytes) throw bodyTooLarge(limitBytes);
 }
+
+/** Without its parameters. */
+export const mediaTypeOf = (header: string | undefined): string | undefined => header?.split(';', 1)[0]!.trim().toLowerCase();
 
 export const bodyTooLarge = (limitBytes: number): SpoolError =>
   new SpoolError('BODY_TOO_LARGE', `The body is larger than ${limitBytes} bytes`, { facts: { limitBytes } });

@@ -15,7 +15,7 @@ export interface OwnRoutesOptions {
   readonly readiness: () => Promise<readonly ReadinessResult[]>;
   readonly metrics: Registry;
   readonly metricsRole: RequiredRole;
-  /** Made once, when first asked for. */
+  /** Made when first asked for. */
   readonly pages: () => { readonly document: string; readonly html: string; readonly styleHash: string };
 }
 

@@ -35,6 +35,8 @@ type Parsed<S> = S extends z.ZodType ? z.output<S> : undefined;
 /** One request, checked: what the schemas made of it, who asks, and until when. */
 export interface RequestContext<B = unknown, P = unknown, Q = unknown, H = unknown> {
   readonly body: B;
+  /** Of a route with `rawBody`; else empty. */
+  readonly bytes: Buffer;
   readonly params: P;
   readonly query: Q;
   /** Only the declared ones; their names are in lower case. */
@@ -71,6 +73,8 @@ interface Declaration<B, P, Q, H, R extends Responses> {
   readonly role: RequiredRole;
   /** Of the JSON body. Use `z.strictObject`, so that a misspelt field is refused. */
   readonly body?: B;
+  /** In place of `body`: it comes as bytes, of any of these content types (the widest range takes all), each with what it holds. */
+  readonly rawBody?: Readonly<Record<string, z.ZodType>>;
   /** One entry for each `{name}` of the path. */
   readonly params?: P;
   /** Values arrive as text (or as a list if repeated): use `z.coerce`. Names that are not declared are refused. */

@@ -1,6 +1,6 @@
 import { SpoolError, toSpoolError } from '@spool/schemas';
 import { answer, answerProblem } from './answer.js';
-import { jsonBodyReader } from './body.js';
+import { bytesReader, jsonBodyReader } from './body.js';
 import type { Edge } from './edge.js';
 import type { Exchange } from './exchange.js';
 import { parseInput } from './input.js';
@@ -19,7 +19,8 @@ export function serveRoute(route: Route, edge: Edge): (exchange: Exchange) => Pr
   const { limits, traffic } = edge;
   const bodyBytes = route.bodyBytes ?? limits.bodyBytes;
   const readBody = jsonBodyReader(bodyBytes);
-  const bodyTypes = route.bodyTypes ?? jsonBodyTypes;
+  const readBytes = bytesReader(bodyBytes);
+  const bodyTypes = route.rawBody === undefined ? (route.bodyTypes ?? jsonBodyTypes) : Object.keys(route.rawBody);
   const offered = offeredTypes(route);
   const query = route.query?.strict();
   const safe = route.safe ?? route.method === 'GET';
@@ -41,6 +42,7 @@ export function serveRoute(route: Route, edge: Edge): (exchange: Exchange) => Pr
       if (query !== undefined) exchange.query = parseInput(query, request.query, 'query');
       if (route.headers !== undefined) exchange.headers = parseInput(route.headers, request.headers, 'header');
       if (route.body !== undefined) exchange.body = parseInput(route.body, await readBody(request, response), 'body');
+      if (route.rawBody !== undefined) exchange.bytes = await readBytes(request, response);
       // 3. The handler, until its deadline.
       timers = startTimers(exchange, route, limits.handlerTimeoutMs);
       const reply = await route.handler(exchange);

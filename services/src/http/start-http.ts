@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import { createServer, type Server } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
-import { isIPv6, type AddressInfo } from 'node:net';
+import { isIPv6, Server as NetServer, type AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SpoolError } from '@spool/schemas';
@@ -15,9 +15,9 @@ import { checkDeclarations } from './declarations.js';
 import { Traffic, type Edge } from './edge.js';
 import { createGuard, isLoopback } from './guards.js';
 import { defaultLimits, type HttpLimits } from './limits.js';
-import { describeApi, type ApiInfo } from './openapi/document.js';
+import { describeApi, type ApiInfo, type OpenApiDocument } from './openapi/document.js';
 import { renderPage } from './openapi/page.js';
-import { ownRoutes } from './own-routes.js';
+import { ownRoutes, type OwnRoutesOptions } from './own-routes.js';
 import { createRates } from './rates.js';
 import { writeRawProblem } from './raw-problem.js';
 import { createReadiness, type ReadinessCheck } from './readiness.js';
@@ -37,6 +37,11 @@ export interface HttpOptions {
   readonly sockets?: readonly SocketRoute[];
   readonly auth: Auth;
   readonly info: ApiInfo;
+  /** What is to stand in the description besides the routes, and is not the same for ever. @default nothing */
+  readonly described?: {
+    with(document: OpenApiDocument): OpenApiDocument;
+    onChange(changed: () => void): void;
+  };
   readonly readiness?: readonly ReadinessCheck[];
   /** Gets `spool_http_request_duration_seconds`; may be shared by several servers. */
   readonly metrics: Registry;
@@ -77,10 +82,14 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   if (!auth.configured && !isLoopback(address)) {
     throw new SpoolError('INVALID_CONFIG', `Listening on ${host} would let everybody in: set ${authSettingsHint}, or listen on 127.0.0.1`);
   }
-  const pages = onlyOnce(() => {
-    const document = describeApi(info, routes, sockets);
-    return { document: JSON.stringify(document), ...renderPage(document) };
-  });
+  const declared = onlyOnce((): OpenApiDocument => describeApi(info, routes, sockets));
+  let described: ReturnType<OwnRoutesOptions['pages']> | undefined;
+  const pages: OwnRoutesOptions['pages'] = () => {
+    if (described !== undefined) return described;
+    const document = options.described?.with(declared()) ?? declared();
+    return (described = { document: JSON.stringify(document), ...renderPage(document) });
+  };
+  options.described?.onChange(() => (described = undefined));
   const readiness = createReadiness(options.readiness ?? []);
   const routes = [
     ...ownRoutes({ readiness, metrics: options.metrics, metricsRole: options.metricsRole ?? 'analyst', pages }),
@@ -170,15 +179,21 @@ function answerBrokenRequest(failure: NodeJS.ErrnoException, socket: Duplex): vo
   else writeRawProblem(socket, error, { path: '/', traceId: continueTrace(undefined).traceId });
 }
 
+/** What was sent before it stopped listening is read within this time, and refused or answered. Milliseconds. */
+const lingerMs = 250;
+
 async function closeServer(server: Server, traffic: Traffic, upgrades: Upgrades | undefined, withinMs: number): Promise<void> {
   traffic.closing = true;
+  // Who gets these answers sends nothing more over a connection that is about to end.
+  for (const { response } of traffic.handling) if (!response.headersSent) response.setHeader('Connection', 'close');
+  // Listens no more. The server's own `close` would also cut the connections whose next request has been sent and not been read yet.
   const closed = new Promise<void>((resolve) => {
-    server.close(() => {
-      resolve();
-    });
+    NetServer.prototype.close.call(server, () => resolve());
   });
   for (const stream of traffic.streaming) stream.abort('UNAVAILABLE', 'This instance is stopping');
   upgrades?.abort();
+  await sleep(Math.min(lingerMs, withinMs));
+  server.close();
   const quiet = (): boolean => traffic.handling.size === 0 && traffic.streaming.size === 0 && (upgrades?.size ?? 0) === 0;
   await until(quiet, withinMs, server);
   for (const exchange of traffic.handling) exchange.abort(exchange.safe ? 'UNAVAILABLE' : 'INDETERMINATE', 'This instance is stopping');

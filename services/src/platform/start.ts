@@ -14,15 +14,16 @@ import { Registry as Metrics } from 'prom-client';
 import type { Logger } from 'pino';
 import { refuseHalfRestored } from '../backup/index.js';
 import { clusterProcessor, openDrains, openSettings } from '../cluster/index.js';
-import { openConsumerService } from '../consumers/index.js';
+import { openConsumerService, type ConsumerService } from '../consumers/index.js';
 import { createVerifier, eventTails, openEventStore } from '../event-store/index.js';
-import { gatewayRoutes } from '../gateway/index.js';
+import { asyncApiRoute, gatewayRoutes, streamSocket, withMessages } from '../gateway/index.js';
 import { createAuth, startHttp, type AuthConfig, type HttpOptions } from '../http/index.js';
 import { interactionProcessor, openInteractions, openRegistrar, registryProcessor } from '../registry/index.js';
 import { platformMetrics } from './metrics.js';
-import { openReplayService } from '../replay/index.js';
+import { openReplayService, type Behind } from '../replay/index.js';
 import { startSchemaRegistry } from '../schema-registry/index.js';
 import { startTelemetry } from '../telemetry/index.js';
+import { openTopics } from '../topics/index.js';
 
 export interface PlatformServicesConfig extends PlatformSettings {
   readonly version: string;
@@ -124,7 +125,9 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   const eventStore = keep(openEventStore({ instance, registry, gateway }));
   const drains = await openDrains(instance, instances);
   const settings = await openSettings(instance);
-  const registrar = await openRegistrar({ instance, registry, schemas: createHttpRegistry({ url: schemaRegistryUrl }) });
+  const schemas = createHttpRegistry({ url: schemaRegistryUrl });
+  const registrar = await openRegistrar({ instance, registry, schemas });
+  const topicService = openTopics({ kafka, codec, producer: instance.producer, topics, registry: schemas, now });
   const consumers = keep(await openConsumerService(instance, registry));
   metrics.follow(consumers);
   const tails = eventTails(instance, registry);
@@ -133,30 +136,43 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
     await startTelemetry({ instance, registry, onInsert: metrics.inserted, clickhouse: { ...config.clickhouse, database: 'spool' } }),
   );
   const replays = keep(
-    await openReplayService({ instance, registry, eventStore, events: telemetry.events, own: () => telemetry.targets() }),
+    await openReplayService({
+      instance,
+      registry,
+      eventStore,
+      events: telemetry.events,
+      own: () => telemetry.targets(),
+      lags: () => lagsOf(consumers),
+    }),
   );
 
   // 4. The way in.
+  const info = { name: 'gateway', title: 'Spool', version, description: 'Commands, queries, events and replays over Kafka' };
   const http = keep(
     await startHttp({
       ...config.http,
-      routes: gatewayRoutes({
-        ...{
-          gateway: metrics.measured(gateway),
-          eventStore,
-          replays,
-          consumers,
-          registry,
-          registrar,
-          interactions,
-          instances,
-          drains,
-          settings,
-        },
-        ...{ events: telemetry.events, figures: telemetry.figures, tails, verifier, topics, now },
-      }),
+      routes: [
+        asyncApiRoute(info, registry),
+        ...gatewayRoutes({
+          ...{
+            gateway: metrics.measured(gateway),
+            eventStore,
+            replays,
+            consumers,
+            registry,
+            registrar,
+            interactions,
+            instances,
+            drains,
+            settings,
+          },
+          ...{ events: telemetry.events, figures: telemetry.figures, tails, verifier, topics, topicService, now },
+        }),
+      ],
+      described: { with: (document) => withMessages(document, registry), onChange: registry.onChange },
+      sockets: [streamSocket({ tails, topics })],
       auth: await createAuth(config.auth),
-      info: { name: 'gateway', title: 'Spool', version, description: 'Commands, queries, events and replays over Kafka' },
+      info,
       metrics: prometheus,
       log: config.log,
       readiness: [
@@ -168,3 +184,6 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   instance.ready();
   return { url: http.url, schemaRegistryUrl, close, [Symbol.asyncDispose]: close };
 }
+
+const lagsOf = async (consumers: ConsumerService): Promise<readonly Behind[]> =>
+  (await consumers.list()).map(({ id, lag, recordsPerSecond }) => ({ consumer: id, seconds: lag.seconds, rate: recordsPerSecond }));

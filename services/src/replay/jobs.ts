@@ -82,7 +82,7 @@ export const unreached = (job: ReplayJob, progress: readonly ReplayProgress[]): 
   job.partitions.filter((at) => Math.max(at.start, ...placesOf(at, progress)) < at.target);
 
 /** A job is at most as far as the slowest of the instances that take part; a partition that they share, as far as the last that had it. */
-export function viewOf(job: ReplayJob, consumer: string, progress: readonly ReplayProgress[]): ReplayView {
+export function viewOf(job: ReplayJob, consumer: string, progress: readonly ReplayProgress[], slowedFor: string | undefined): ReplayView {
   const shared = progress.some((row) => row.shared);
   const partitions = job.partitions.map((at) => {
     const { topic, partition, start, target } = at;
@@ -114,6 +114,7 @@ export function viewOf(job: ReplayJob, consumer: string, progress: readonly Repl
     skipped: progress.reduce((sum, row) => sum + row.skipped, 0),
     recordsPerSecond: seconds === 0 ? 0 : Math.round(records / seconds),
     secondsLeft: job.state === 'running' ? (perSecond === 0 ? null : Math.round((whole - done) / perSecond)) : 0,
+    slowedFor: slowedFor ?? null,
     instances: progress.map(({ instance, state, records: of, error }) => ({ instance, state, records: of, error })),
     error: job.error,
   };

@@ -11,8 +11,10 @@ import {
 import { openAliases, type Aliases, type Registry } from '@spool/sdk';
 import {
   logEnds,
+  offset,
   splitPartitionKey,
   type Instance,
+  type Offset,
   type ProducerRecord,
   type ReplayFilter,
   type TransactionalProducer,
@@ -20,6 +22,8 @@ import {
 import { orderRecords, type Actor } from '../consumers/index.js';
 import { openJobs, speedOf, unknownReplay, unreached, viewOf, type Jobs } from './jobs.js';
 import { aliasAfter, aliasRecords, builder } from './aliases.js';
+import { refuseLoss, refuseTwins, targetOf } from './checks.js';
+import { createPacing, type Behind } from './pacing.js';
 import { previewOf } from './preview.js';
 import { differenceLines, reportOf } from './reports.js';
 import type { ReplayRequest, ReplayView, ReportView } from './requests.js';
@@ -54,12 +58,15 @@ export interface ReplayServiceOptions extends EventPlaces {
   readonly registry: Registry;
   /** Consumers of the platform itself that can be rewound. @default none */
   readonly own?: () => readonly Target[];
+  /** How far all consumers are behind, which replays must not make worse. @default not known */
+  readonly lags?: () => Promise<readonly Behind[]>;
 }
 
 /** Writes as one fenced producer, so that of two services that would start a replay of one target at once only one does. */
 const transactionalId = 'spool.replay';
 
-export async function openReplayService({ instance, registry, own = () => [], ...places }: ReplayServiceOptions): Promise<ReplayService> {
+export async function openReplayService(options: ReplayServiceOptions): Promise<ReplayService> {
+  const { instance, registry, own = () => [], lags = () => Promise.resolve([]), ...places } = options;
   const { kafka, codec, topics, now, log } = instance;
   const jobEncoder = await codec.encoder(topics.replayJobs.name, ReplayJobSchema);
   const { order: orderRecord, audit: auditRecord } = await orderRecords(instance);
@@ -71,8 +78,10 @@ export async function openReplayService({ instance, registry, own = () => [], ..
     [topics.replayJobs.name, jobs],
     [topics.aliases.name, aliases],
   ] as const;
+  /** Behind what was written last, by topic: the end of the log passes a commit a moment after it is answered. */
+  const written = new Map<string, Offset>();
   const read = async (): Promise<void> => {
-    for (const [topic, table] of tables) await caughtUp(table, kafka, topic, now);
+    for (const [topic, table] of tables) await caughtUp(table, kafka, topic, written.get(topic), now);
   };
   let writer: TransactionalProducer | undefined;
   let turn: Promise<unknown> = Promise.resolve();
@@ -85,7 +94,7 @@ export async function openReplayService({ instance, registry, own = () => [], ..
         await read();
         const { records, result } = await decide();
         if (records.length === 0) return result;
-        await writer.commit(records);
+        for (const at of await writer.commit(records)) written.set(at.topic, offset(at.offset + 1n));
         // Whoever gets the answer may ask for the job at once.
         await read().catch(onError);
         return result;
@@ -104,10 +113,11 @@ export async function openReplayService({ instance, registry, own = () => [], ..
     return done;
   };
   const jobRecord = (job: ReplayJob): ProducerRecord => ({ topic: topics.replayJobs.name, key: job.id, value: jobEncoder.encode(job) });
+  const pacing = createPacing(now);
   /** The consumer that replays. */
   const consumerOf = (job: ReplayJob): string =>
     job.mode === 'rewind' ? (registry.component(job.target)?.consumer ?? job.target) : builder(job);
-  const view = (job: ReplayJob): ReplayView => viewOf(job, consumerOf(job), jobs.progress(job.id));
+  const view = (job: ReplayJob): ReplayView => viewOf(job, consumerOf(job), jobs.progress(job.id), pacing.slowedFor(job.id));
 
   const finish = (): void => {
     for (const job of jobs.list()) if (isOpen(job) && ended(job) !== undefined) void settle(job.id);
@@ -164,8 +174,31 @@ export async function openReplayService({ instance, registry, own = () => [], ..
     }).catch((error: unknown) =>
       log('warn', 'the end of a replay was not written; it is tried again', { replay: id, error: String(error) }),
     );
+  /** Holds back the replays for whose sake others fall behind. */
+  const keepPace = async (): Promise<void> => {
+    const running = jobs.list().flatMap((job) => {
+      const { maxLagSeconds } = JSON.parse(job.request) as Partial<ReplayRequest>;
+      if (job.state !== 'running' || maxLagSeconds == null) return [];
+      const speed = view(job).recordsPerSecond / Math.max(1, jobs.progress(job.id).length);
+      return [{ id: job.id, consumer: consumerOf(job), maxLagSeconds, asked: job.rate, speed }];
+    });
+    const consumers = running.length === 0 ? [] : await lags();
+    const paces = pacing.decide(running, consumers);
+    if (paces.length === 0) return;
+    await write(() => {
+      const records = paces.map(({ id, consumer, rate }) => {
+        const reason = rate === null ? 'others have caught up' : `${pacing.slowedFor(id) ?? 'others'} is behind`;
+        return orderRecord({ consumer, action: 'rate', recordsPerSecond: rate, actor: instance.id, reason, replayId: id });
+      });
+      return Promise.resolve({ records, result: undefined });
+    });
+  };
+  const tick = (): void => {
+    finish();
+    keepPace().catch((error: unknown) => log('warn', 'the pace of a replay was not kept; it is tried again', { error: String(error) }));
+  };
   jobs.onChange(finish);
-  const timer = setInterval(finish, 2000);
+  const timer = setInterval(tick, 2000);
 
   /** @throws SpoolError REPLAY_RUNNING */
   const refuseSecond = ({ name }: Target, job: ReplayJob): void => {
@@ -253,6 +286,7 @@ export async function openReplayService({ instance, registry, own = () => [], ..
             createdAt: at,
             updatedAt: at,
             error: null,
+            rate: request.rate ?? null,
           };
           return { target, plan, filter, job };
         }),
@@ -299,7 +333,8 @@ export async function openReplayService({ instance, registry, own = () => [], ..
           else if (action === 'cancel' && each.mode === 'rewind') control.push(orderRecord({ ...base, action }));
           // What held the copy back while it was built does not hold it back when it answers.
           else if (action === 'promote') control.push(orderRecord({ ...base, action: 'rate' }), orderRecord({ ...base, action: 'resume' }));
-          const moved = state === each.state ? [] : [jobRecord({ ...each, state, updatedAt: now() })];
+          const rate = order.action === 'throttle' ? order.recordsPerSecond : each.rate;
+          const moved = state === each.state && rate === each.rate ? [] : [jobRecord({ ...each, state, rate, updatedAt: now() })];
           return [...moved, ...shown, ...control, auditRecord(actor, `replay.${action}`, each.id, base.reason)];
         });
         return { records, result: view({ ...job, state: after(job, action), updatedAt: now() }) };
@@ -317,16 +352,6 @@ const stored = (filter: ReplayFilter | undefined): ControlOrder['filter'] => {
   return { ...filter, types: [...filter.types], keys: [...filter.keys], ends };
 };
 
-/** What is passed over has to be there already. @throws SpoolError INVALID_REQUEST */
-function refuseLoss(request: ReplayRequest): void {
-  const given = (['to', 'eventTypes', 'keys'] as const).find((name) => request[name] !== undefined);
-  if (given === undefined || (request.mode === 'rewind' && request.resetState !== true)) return;
-  const [pointer, what] =
-    request.mode === 'rewind' ? ['/resetState', 'a read model that is emptied'] : ['/mode', 'a copy, which begins empty,'];
-  const message = `${what} would lack the rows of the events that \`${given}\` passes over: rewind without resetState, or leave \`${given}\` out`;
-  throw new SpoolError('INVALID_REQUEST', message, { violations: [{ pointer, message }] });
-}
-
 /** Keys of one caller are not those of another. */
 function idOf({ name }: Actor, key: string): string {
   const hash = createHash('sha256')
@@ -334,32 +359,6 @@ function idOf({ name }: Actor, key: string): string {
     .digest('hex');
   return `${hash.slice(0, 8)}-${hash.slice(8, 12)}-${hash.slice(12, 16)}-${hash.slice(16, 20)}-${hash.slice(20, 32)}`;
 }
-
-function targetOf(registry: Registry, own: readonly Target[], { target, mode, ...request }: ReplayRequest): Target {
-  const found: Target | undefined =
-    registry.component(target) ??
-    registry.components().find((each) => each.consumer === target || each.readModel === target) ??
-    own.find(({ consumer }) => consumer === target);
-  if (found?.consumer === undefined) throw new SpoolError('UNKNOWN_CONSUMER', `there is no component or consumer ${target}`);
-  if (!found.replayable) throw refused('/target', 'Expected a projector', `${found.name} is a ${found.kind}: only projectors are rewound`);
-  if (mode !== 'rewind' && found.copyable !== true) {
-    const what = 'Expected rewind: only a read model on the disk of each instance, in one context, is copied';
-    throw refused('/mode', what, `${found.name} cannot have a second copy: rewind it`);
-  }
-  const more = (['resetState', 'to', 'eventTypes', 'keys'] as const).find((name) => (request[name] ?? false) !== false);
-  if (found.restores !== undefined && more !== undefined) throw refused(`/${more}`, 'Expected none', `${found.name} ${found.restores}`);
-  return found;
-}
-
-/** @throws SpoolError INVALID_REQUEST */
-function refuseTwins({ dryRun, with: others = [] }: ReplayRequest, targets: readonly Target[]): void {
-  if (dryRun && others.length > 0) throw refused('/with', 'Expected none', 'a dry run is of one target');
-  const twin = targets.find(({ name }, index) => targets.findIndex((each) => each.name === name) < index);
-  if (twin !== undefined) throw refused('/with', `Expected each once: ${twin.name}`, `${twin.name} is named twice`);
-}
-
-const refused = (pointer: string, message: string, why: string): SpoolError =>
-  new SpoolError('INVALID_REQUEST', why, { violations: [{ pointer, message }] });
 
 /** Where the log ends now: the same for all of them. */
 async function cutOf({ kafka }: Instance, all: readonly ReplayJob[]): Promise<(job: ReplayJob) => TopicOffset[]> {
@@ -370,10 +369,16 @@ async function cutOf({ kafka }: Instance, all: readonly ReplayJob[]): Promise<(j
 }
 
 /** The table of jobs holds all that is written: nobody else writes jobs while this holds the transactional id. */
-async function caughtUp(jobs: Pick<Jobs | Aliases, 'position'>, kafka: Instance['kafka'], topic: string, now: () => number): Promise<void> {
+async function caughtUp(
+  table: Pick<Jobs | Aliases, 'position'>,
+  kafka: Instance['kafka'],
+  topic: string,
+  written: Offset | undefined,
+  now: () => number,
+): Promise<void> {
   const [end] = await kafka.admin.offsets(topic);
   const deadline = now() + 5000;
-  while (end !== undefined && jobs.position < end.latest) {
+  while ((end !== undefined && table.position < end.latest) || table.position < (written ?? 0n)) {
     if (now() > deadline) throw new SpoolError('UNAVAILABLE', 'the replay jobs cannot be read', { retryAfterMs: 1000 });
     await new Promise((resolve) => setTimeout(resolve, 5));
   }

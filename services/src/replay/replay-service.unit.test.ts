@@ -17,10 +17,11 @@ import {
   type RunningBundle,
 } from '@spool/sdk';
 import { createMemoryCluster, openInstance, topicCatalogue, type Instance, type Kafka } from '@spool/streams';
+import { openConsumerService } from '../consumers/index.js';
 import { openEventStore, type EventStore } from '../event-store/index.js';
 import { registryProcessor } from '../registry/index.js';
 import type { EventSearch, IndexedEvent } from '../telemetry/index.js';
-import { openReplayService, type ReplayService } from './replay-service.js';
+import { openReplayService, type ReplayService, type ReplayServiceOptions } from './replay-service.js';
 import { replayRequest, type ReplayRequest } from './requests.js';
 
 const Counter = aggregate('Counter', {
@@ -94,7 +95,8 @@ const events = {
     return all.flatMap((each) => (each.id === eventId ? [{ ...each, topic } as unknown as IndexedEvent] : []));
   },
 };
-const open = (): Promise<ReplayService> => openReplayService({ instance: platform, registry, eventStore, events });
+const open = (lags?: ReplayServiceOptions['lags']): Promise<ReplayService> =>
+  openReplayService({ instance: platform, registry, eventStore, events, ...(lags === undefined ? {} : { lags }) });
 function fail(error: unknown): void {
   throw error as Error;
 }
@@ -105,6 +107,14 @@ async function add(times: number): Promise<void> {
   for (let n = 0; n < times; n++) ({ position } = await counting.gateway.send(Counter, 'Add', `c${n % 3}`, { n: 1 }));
   await counting.gateway.ask(Sums, 'Total', {}, { after: position });
 }
+/** The same, but for what is given. */
+const but = <T extends object>(of: T, own: Partial<T>): T =>
+  new Proxy(of, {
+    get(target, name) {
+      const value: unknown = Reflect.get(name in own ? own : target, name, name in own ? own : target);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
 const sum = async (): Promise<number> => (await counting.gateway.ask(Sums, 'Total', {})).view.sum;
 
 describe('the replay service', () => {
@@ -129,6 +139,46 @@ describe('the replay service', () => {
     }
     await third.close();
   });
+
+  it('can be asked for as soon as it is started, though the end of the log passes a commit a moment after it is answered', async () => {
+    await replays.close();
+    const late = async (topic: string) => (await kafka.admin.offsets(topic)).map((at) => ({ ...at, latest: at.earliest }));
+    const instance = but(platform, { kafka: but(kafka, { admin: but(kafka.admin, { offsets: late }) }) });
+    replays = await openReplayService({ instance, registry, eventStore, events });
+    const { id } = await replays.start(request(), actor);
+    expect(replays.get(id).id).toBe(id);
+  });
+
+  it('ends at once where there is nothing to replay', async () => {
+    const { id } = await replays.start(request(), actor);
+    await until(() => replays.get(id).state === 'completed');
+    expect(replays.get(id)).toMatchObject({ progress: 1, records: 0 });
+    await add(3);
+    expect(await sum()).toBe(3);
+  });
+
+  it('slows itself down while another consumer is behind, and takes up its rate again', async () => {
+    await counting.gateway.send(Counter, 'Add', 'c1', { n: 8000 });
+    await using consumers = await openConsumerService(platform, registry);
+    let seconds = 0;
+    const rates = async () => (await consumers.list()).map(({ id, recordsPerSecond: rate }) => ({ consumer: id, seconds: 0, rate }));
+    await replays.close();
+    replays = await open(async () => [...(await rates()), { consumer: 'other', seconds, rate: null }]);
+    const { id, consumer } = await replays.start(request({ rate: 400 }), actor);
+    const rate = async () => (await rates()).find((each) => each.consumer === consumer)?.rate;
+    await until(async () => (await rate()) === 400);
+    // The first look: it is not behind yet.
+    await sleep(2500);
+    seconds = 60;
+    await until(async () => (await rate()) === 200, 10_000);
+    expect(replays.get(id).slowedFor).toBe('other');
+    seconds = 0;
+    await until(async () => (await rate()) === 400, 10_000);
+    await until(() => replays.get(id).slowedFor === null);
+    await replays.order(id, { action: 'throttle', recordsPerSecond: null }, actor);
+    await until(() => replays.get(id).state === 'completed');
+    expect(await sum()).toBe(8000);
+  }, 60_000);
 
   it('begins with an event, by the version of its aggregate or by its id, and elsewhere with what came at its time', async () => {
     await add(9);

@@ -51,6 +51,16 @@ export const replayRequest = z
       .optional()
       .describe('rewind: empty the read model first; by default only when all is replayed from the start of the log'),
     rate: z.number().positive().max(10_000_000).optional().describe('The most records per second, over all partitions'),
+    maxLagSeconds: z
+      .number()
+      .positive()
+      .max(86_400)
+      .nullable()
+      .default(10)
+      .describe(
+        'What other consumers may be behind at the most, in seconds: beyond it the replay slows itself down until they have caught up. Those that ' +
+          'were behind before do not count. null: no bound',
+      ),
     dryRun: z.boolean().default(false).describe('Say what would be replayed, and do nothing'),
     reason: z.string().min(1).max(500).describe('Why; kept with the replay and in the audit log'),
   })
@@ -105,6 +115,7 @@ export const replayView = z.object({
   skipped: z.int().describe('Records passed over by `to`, `eventTypes` and `keys`'),
   recordsPerSecond: z.number().describe('Since the start of the replay'),
   secondsLeft: z.number().nullable().describe('At the rate so far; null when it cannot be said'),
+  slowedFor: z.string().nullable().describe('The consumer that fell behind (`maxLagSeconds`), so that the replay goes slower'),
   instances: z.array(z.object({ instance: z.string(), state: z.string(), records: z.int(), error: z.string().nullable() })),
   error: z.string().nullable(),
   preview: replayPreview.optional().describe('Of a dry run: what would be replayed'),

@@ -8,7 +8,8 @@ export interface RowWriter {
   word(value: string): void;
   bytes(value: Buffer): void;
   int32(value: number): void;
-  uint32(value: number): void;
+  /** As UInt32, at least 1. */
+  weight(value: number): void;
   /** A fraction is cut off; what is no number is 0. */
   int64(value: number | bigint): void;
   float64(value: number): void;
@@ -18,7 +19,15 @@ export interface RowWriter {
   map(entries: readonly (readonly [string, string | Buffer])[]): void;
 }
 
-export interface BlockWriter extends RowWriter {
+/** The same from bytes of UTF-8, in any order of the columns. */
+export interface BytesWriter extends RowWriter {
+  /** What is written next goes to this column. */
+  at(column: number): void;
+  stringOf(bytes: Buffer, from: number, to: number): void;
+  wordOf(bytes: Buffer, from: number, to: number): void;
+}
+
+export interface BlockWriter extends BytesWriter {
   /** Rows so far. */
   readonly rows: number;
   /** The row that was written is whole. */
@@ -30,37 +39,53 @@ export interface BlockWriter extends RowWriter {
 }
 
 export function createBlockWriter(names: readonly string[]): BlockWriter {
-  const columns = names.map((): Column => ({ type: '', cells: growing(), before: 0, words: undefined, map: undefined }));
+  const columns = names.map((): Column => ({ type: '', cells: growing(), width: undefined, before: 0, words: undefined, map: undefined }));
+  /** Those whose cells differ in length. */
+  const uneven: Column[] = [];
   let next = 0;
   let rows = 0;
-  const column = (type: string): Column => {
+  const column = (type: string, width?: number): Column => {
     const of = columns[next++]!;
-    of.type = type;
-    of.before = of.cells.length;
+    if (of.type === '') {
+      of.type = type;
+      of.width = width;
+      if (width === undefined) uneven.push(of);
+    }
     return of;
   };
-  const cells = (type: string): Growing => column(type).cells;
+  const texts = (): Growing => column('String').cells;
+  const wordOf = (bytes: Buffer, from: number, to: number): void => {
+    const of = column('LowCardinality(String)', 4);
+    of.words ??= createWords();
+    of.cells.int32(of.words.indexOf(bytes, from, to));
+  };
   return {
-    string: (value) => cells('String').string(value),
-    bytes: (value) => cells('String').bytes(value),
+    string: (value) => texts().string(value),
+    bytes: (value) => texts().bytes(value),
     word(value) {
-      const of = column('LowCardinality(String)');
-      const words = (of.words ??= new Map<string, number>());
-      let index = words.get(value);
-      if (index === undefined) words.set(value, (index = words.size));
-      of.cells.int32(index);
+      const of = columns[next]!;
+      if (of.words?.lastText === value) {
+        next += 1;
+        of.cells.int32(of.words.last);
+        return;
+      }
+      const bytes = Buffer.from(value);
+      wordOf(bytes, 0, bytes.length);
+      of.words!.lastText = value;
     },
-    int32: (value) => cells('Int32').int32(value),
-    uint32: (value) => cells('UInt32').int32(value),
-    int64: (value) => cells('Int64').int64(value),
-    float64: (value) => cells('Float64').float64(value),
-    millis: (value) => cells(`DateTime64(3, 'UTC')`).int64(value),
-    micros: (value) => cells(`DateTime64(6, 'UTC')`).int64(value),
+    wordOf,
+    at: (index) => void (next = index),
+    stringOf: (bytes, from, to) => texts().part(bytes, from, to),
+    int32: (value) => column('Int32', 4).cells.int32(value),
+    weight: (value) => column('UInt32', 4).cells.int32(Math.min(Math.max(1, value), 0xffff_ffff)),
+    int64: (value) => column('Int64', 8).cells.int64(value),
+    float64: (value) => column('Float64', 8).cells.float64(value),
+    millis: (value) => column(`DateTime64(3, 'UTC')`, 8).cells.int64(value),
+    micros: (value) => column(`DateTime64(6, 'UTC')`, 8).cells.int64(value),
     map(entries) {
       const of = column('Map(String, String)');
       of.map ??= { keys: growing(), values: growing(), entries: 0, before: [0, 0, 0] };
       const { map } = of;
-      map.before = [map.keys.length, map.values.length, map.entries];
       for (const [key, value] of entries) {
         map.keys.string(key);
         if (typeof value === 'string') map.values.string(value);
@@ -75,10 +100,14 @@ export function createBlockWriter(names: readonly string[]): BlockWriter {
     keep() {
       rows += 1;
       next = 0;
+      for (const each of uneven) {
+        each.before = each.cells.length;
+        if (each.map !== undefined) each.map.before = [each.map.keys.length, each.map.values.length, each.map.entries];
+      }
     },
     drop() {
-      for (const each of columns.slice(0, next)) {
-        each.cells.truncate(each.before);
+      for (const each of columns) {
+        each.cells.truncate(each.width === undefined ? each.before : each.width * rows);
         if (each.map === undefined) continue;
         const [keys, values, entries] = each.map.before;
         each.map.keys.truncate(keys);
@@ -100,16 +129,19 @@ export function createBlockWriter(names: readonly string[]): BlockWriter {
 interface Column {
   type: string;
   readonly cells: Growing;
-  /** Length of the cells before the row that is being written. */
+  /** Bytes of each cell; undefined where they differ. */
+  width: number | undefined;
+  /** Length of the cells after the last row that was kept, where they differ. */
   before: number;
   /** Of a dictionary; the cells are then numbers of words. */
-  words: Map<string, number> | undefined;
+  words: Words | undefined;
   /** The cells are then, for each row, the count of entries up to its end. */
   map:
     | {
         readonly keys: Growing;
         readonly values: Growing;
         entries: number;
+        /** The same of the three. */
         before: readonly [keys: number, values: number, entries: number];
       }
     | undefined;
@@ -129,7 +161,7 @@ function writeColumn(name: string, { type, cells, words, map }: Column, rows: nu
     block.int64(dictionaryVersion);
     block.int64(ownWords + (isSmall ? of8Bits : of32Bits));
     block.int64(words.size);
-    for (const word of words.keys()) block.string(word);
+    block.append(words.taken());
     block.int64(rows);
   }
   block.append(isSmall ? everyFourth(cells.taken()) : cells.taken());
@@ -144,6 +176,75 @@ function everyFourth(numbers: Buffer): Buffer {
   const bytes = Buffer.allocUnsafe(numbers.length / 4);
   for (let at = 0; at < bytes.length; at++) bytes[at] = numbers[at * 4]!;
   return bytes;
+}
+
+type Words = ReturnType<typeof createWords>;
+
+/** The dictionary of a column: words found by their bytes, since making a text of each would cost more than all the rest. */
+function createWords() {
+  const cells = growing();
+  /** Where the bytes of each word are in the cells. */
+  const starts: number[] = [];
+  const ends: number[] = [];
+  /** Numbers of words plus one, by hash; 0: free. A power of two, and never more than half full. */
+  let slots = new Int32Array(64);
+  /** The number that was told last, and what it was asked by, if that was a text. */
+  let last = -1;
+  let lastText: string | undefined;
+
+  const isWord = (index: number, bytes: Buffer, from: number, to: number): boolean => {
+    const start = starts[index]!;
+    if (ends[index]! - start !== to - from) return false;
+    const own = cells.all();
+    for (let at = from, other = start; at < to; at++, other++) if (bytes[at] !== own[other]) return false;
+    return true;
+  };
+  /** The slot that has it, or the free one where it belongs. */
+  const slotOf = (bytes: Buffer, from: number, to: number): number => {
+    let hash = 0x811c9dc5;
+    for (let at = from; at < to; at++) hash = Math.imul(hash ^ bytes[at]!, 0x01000193);
+    const mask = slots.length - 1;
+    let slot = (hash ^ (hash >>> 15)) & mask;
+    while (slots[slot] !== 0 && !isWord(slots[slot]! - 1, bytes, from, to)) slot = (slot + 1) & mask;
+    return slot;
+  };
+  const grow = (): void => {
+    slots = new Int32Array(slots.length * 2);
+    const own = cells.all();
+    starts.forEach((start, index) => (slots[slotOf(own, start, ends[index]!)] = index + 1));
+  };
+  return {
+    /** The number of the word, a new one when it is new. */
+    indexOf(bytes: Buffer, from: number, to: number): number {
+      // Neighbours mostly have the same.
+      if (last >= 0 && isWord(last, bytes, from, to)) return last;
+      lastText = undefined;
+      let slot = slotOf(bytes, from, to);
+      if (slots[slot] !== 0) return (last = slots[slot]! - 1);
+      if (starts.length * 2 >= slots.length) {
+        grow();
+        slot = slotOf(bytes, from, to);
+      }
+      cells.part(bytes, from, to);
+      ends.push(cells.length);
+      starts.push(cells.length - (to - from));
+      slots[slot] = starts.length;
+      return (last = starts.length - 1);
+    },
+    get last() {
+      return last;
+    },
+    get lastText() {
+      return lastText;
+    },
+    set lastText(text) {
+      lastText = text;
+    },
+    get size() {
+      return starts.length;
+    },
+    taken: () => cells.taken(),
+  };
 }
 
 type Growing = ReturnType<typeof growing>;
@@ -193,9 +294,21 @@ function growing() {
       varint(value.length);
       copy(value);
     },
+    part(bytes: Buffer, from: number, to: number) {
+      const length = to - from;
+      varint(length);
+      room(length);
+      // A call out of JavaScript costs more than the few characters of an id.
+      if (length > 40) bytes.copy(buffer, at, from, to);
+      else for (let index = 0; index < length; index++) buffer[at + index] = bytes[from + index]!;
+      at += length;
+    },
     int32(value: number) {
       room(4);
-      at = buffer.writeInt32LE(value | 0, at);
+      buffer[at++] = value;
+      buffer[at++] = value >>> 8;
+      buffer[at++] = value >>> 16;
+      buffer[at++] = value >>> 24;
     },
     int64(value: number | bigint) {
       room(8);
@@ -204,8 +317,8 @@ function growing() {
         return;
       }
       const whole = Number.isFinite(value) ? Math.trunc(value) : 0;
-      at = buffer.writeUInt32LE(whole >>> 0, at);
-      at = buffer.writeInt32LE(Math.floor(whole / 0x1_0000_0000) | 0, at);
+      this.int32(whole | 0);
+      this.int32(Math.floor(whole / 0x1_0000_0000) | 0);
     },
     float64(value: number) {
       room(8);
@@ -218,6 +331,8 @@ function growing() {
     truncate(length: number) {
       at = length;
     },
+    /** What was written is at its begin; valid until the next write. */
+    all: () => buffer,
     /** What was written, not copied. */
     taken: () => buffer.subarray(0, at),
   };

@@ -16,7 +16,8 @@ const column = (type: string, ...writes: readonly ((row: RowWriter) => void)[]):
 describe('a block in the Native format', () => {
   it('has numbers little endian, also those that need more than 32 bits or are negative', () => {
     expect(column('Int32', (row) => row.int32(-2))).toBe('feffffff');
-    expect(column('UInt32', (row) => row.uint32(0xffff_fffe))).toBe('feffffff');
+    expect(column('UInt32', (row) => row.weight(0xffff_fffe))).toBe('feffffff');
+    expect(column('UInt32', (row) => row.weight(0))).toBe('01000000');
     expect(column('Int64', (row) => row.int64(1))).toBe('0100000000000000');
     expect(column('Int64', (row) => row.int64(-1))).toBe('ffffffffffffffff');
     const large = [1_700_000_000_123_456, -1_700_000_000_123_456, Number.MAX_SAFE_INTEGER, 0x1_0000_0000];

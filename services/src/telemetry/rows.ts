@@ -1,4 +1,5 @@
 import {
+  headerBytes,
   LagSchema,
   MetricSchema,
   parseTraceparent,
@@ -7,13 +8,11 @@ import {
   SpoolError,
   toSpoolError,
   type Codec,
-  type Lag,
-  type Metric,
   type RecordSchema,
-  type Span,
 } from '@spool/schemas';
 import type { ConsumedRecord } from '@spool/streams';
-import type { RowWriter } from './native.js';
+import type { BlockWriter, BytesWriter, RowWriter } from './native.js';
+import { transcoder, writeNothing, type FieldColumn } from './transcode.js';
 
 /** How records of a topic become rows of a table. */
 export interface RowShape {
@@ -26,86 +25,69 @@ export interface RowShape {
    * Writes one row, at once where the writer's schema is known.
    * @throws SpoolError `never` for a record that cannot be read (it goes to quarantine), `backoff` for one that cannot be read at present.
    */
-  write(record: ConsumedRecord, row: RowWriter): void | Promise<void>;
+  write(record: ConsumedRecord, row: BlockWriter): void | Promise<void>;
 }
 
 const logColumns = ['log_topic', 'log_partition', 'log_offset'] as const;
 export const placeColumns = ['topic', 'partition', 'offset'] as const;
 
 export const spanRows = (codec: Codec): RowShape =>
-  decodedRows(codec, SpanSchema, 'spans', spanColumns, (span: Span, row) => {
-    row.micros(span.startedAt);
-    row.string(span.traceId);
-    row.string(span.spanId);
-    row.string(span.parentSpanId ?? '');
-    row.word(span.messageKind);
-    row.word(span.status);
-    row.word(span.outcome ?? '');
-    row.word(span.errorClass ?? '');
-    row.word(span.bundle);
-    row.word(span.version);
-    row.word(span.instance);
-    row.word(span.component);
-    row.word(span.componentKind);
-    row.word(span.handler);
-    row.word(span.payloadType);
-    row.int64(span.queueUs);
-    row.int64(span.handleUs);
-    row.int64(span.commitUs);
-    row.int64(span.totalUs);
-    row.string(span.aggregateId ?? '');
-    row.word(span.topic ?? '');
-    row.int32(span.partition ?? -1);
-    row.int64(span.offset ?? -1);
-    row.string(span.messageId ?? '');
-    row.string(span.correlationId ?? '');
-    row.string(span.causationId ?? '');
-    row.word(span.replayId ?? '');
-    row.word(span.source ?? '');
-    row.uint32(Math.min(Math.max(1, span.weight), 0xffff_ffff));
-  });
-const spanColumns = [
-  ...['time', 'trace_id', 'span_id', 'parent_span_id', 'message_kind', 'status', 'outcome', 'error_class', 'bundle', 'version', 'instance'],
-  ...['component', 'component_kind', 'handler', 'payload_type', 'queue_us', 'handle_us', 'commit_us', 'total_us', 'aggregate_id', 'topic'],
-  ...['partition', 'offset', 'message_id', 'correlation_id', 'causation_id', 'replay_id', 'source', 'weight'],
-];
+  decodedRows(codec, SpanSchema, 'spans', [
+    { column: 'time', field: 'startedAt', kind: 'micros' },
+    { column: 'trace_id', field: 'traceId', kind: 'string' },
+    { column: 'span_id', field: 'spanId', kind: 'string' },
+    { column: 'parent_span_id', field: 'parentSpanId', kind: 'string' },
+    { column: 'message_kind', field: 'messageKind', kind: 'word' },
+    { column: 'status', field: 'status', kind: 'word' },
+    { column: 'outcome', field: 'outcome', kind: 'word' },
+    { column: 'error_class', field: 'errorClass', kind: 'word' },
+    { column: 'bundle', field: 'bundle', kind: 'word' },
+    { column: 'version', field: 'version', kind: 'word' },
+    { column: 'instance', field: 'instance', kind: 'word' },
+    { column: 'component', field: 'component', kind: 'word' },
+    { column: 'component_kind', field: 'componentKind', kind: 'word' },
+    { column: 'handler', field: 'handler', kind: 'word' },
+    { column: 'payload_type', field: 'payloadType', kind: 'word' },
+    { column: 'queue_us', field: 'queueUs', kind: 'int64' },
+    { column: 'handle_us', field: 'handleUs', kind: 'int64' },
+    { column: 'commit_us', field: 'commitUs', kind: 'int64' },
+    { column: 'total_us', field: 'totalUs', kind: 'int64' },
+    { column: 'aggregate_id', field: 'aggregateId', kind: 'string' },
+    { column: 'topic', field: 'topic', kind: 'word' },
+    { column: 'partition', field: 'partition', kind: 'int32' },
+    { column: 'offset', field: 'offset', kind: 'int64' },
+    { column: 'message_id', field: 'messageId', kind: 'string' },
+    { column: 'correlation_id', field: 'correlationId', kind: 'string' },
+    { column: 'causation_id', field: 'causationId', kind: 'string' },
+    { column: 'replay_id', field: 'replayId', kind: 'word' },
+    { column: 'source', field: 'source', kind: 'word' },
+    { column: 'weight', field: 'weight', kind: 'weight' },
+  ]);
 
 export const metricRows = (codec: Codec): RowShape =>
-  decodedRows(
-    codec,
-    MetricSchema,
-    'metrics',
-    ['time', 'name', 'unit', 'value', 'attributes', 'instance', 'bundle', 'version'],
-    (metric: Metric, row) => {
-      row.millis(metric.at);
-      row.word(metric.name);
-      row.word(metric.unit);
-      row.float64(metric.value);
-      row.map(Object.entries(metric.attributes));
-      row.word(metric.instance);
-      row.word(metric.bundle);
-      row.word(metric.version);
-    },
-  );
+  decodedRows(codec, MetricSchema, 'metrics', [
+    { column: 'time', field: 'at', kind: 'millis' },
+    { column: 'name', field: 'name', kind: 'word' },
+    { column: 'unit', field: 'unit', kind: 'word' },
+    { column: 'value', field: 'value', kind: 'float64' },
+    { column: 'attributes', field: 'attributes', kind: 'map' },
+    { column: 'instance', field: 'instance', kind: 'word' },
+    { column: 'bundle', field: 'bundle', kind: 'word' },
+    { column: 'version', field: 'version', kind: 'word' },
+  ]);
 
 export const lagRows = (codec: Codec): RowShape =>
-  decodedRows(
-    codec,
-    LagSchema,
-    'lag',
-    ['time', 'consumer', 'topic', 'partition', 'instance', 'position', 'end', 'records', 'seconds'],
-    (lag: Lag, row) => {
-      row.millis(lag.at);
-      row.word(lag.consumer);
-      row.word(lag.topic);
-      row.int32(lag.partition);
-      row.word(lag.instance);
-      row.int64(lag.position);
-      row.int64(lag.end);
-      row.int64(lag.records);
-      row.float64(lag.seconds);
-    },
-  );
+  decodedRows(codec, LagSchema, 'lag', [
+    { column: 'time', field: 'at', kind: 'millis' },
+    { column: 'consumer', field: 'consumer', kind: 'word' },
+    { column: 'topic', field: 'topic', kind: 'word' },
+    { column: 'partition', field: 'partition', kind: 'int32' },
+    { column: 'instance', field: 'instance', kind: 'word' },
+    { column: 'position', field: 'position', kind: 'int64' },
+    { column: 'end', field: 'end', kind: 'int64' },
+    { column: 'records', field: 'records', kind: 'int64' },
+    { column: 'seconds', field: 'seconds', kind: 'float64' },
+  ]);
 
 /** Domain events of one `evt.*` topic, read by their writer's schema. */
 export const eventRows = (codec: Codec, aggregateType: string): RowShape => ({
@@ -161,24 +143,39 @@ export function writeQuarantined(record: ConsumedRecord, destination: string, th
   row.map(Object.entries(record.headers));
 }
 
+/** A record of which each column is a field. Bytes as this schema has them become cells at once; whatever else comes is decoded first. */
 function decodedRows<T>(
   codec: Codec,
   schema: RecordSchema<T>,
   table: string,
-  columns: readonly string[],
-  write: (value: T, row: RowWriter) => void,
+  columns: readonly (FieldColumn & { readonly field: keyof T & string })[],
 ): RowShape {
   const decoder = codec.decoder(schema);
-  const writeRow = (record: ConsumedRecord, value: T, row: RowWriter): void => {
-    write(value, row);
+  const transcode = transcoder(schema.schema, columns);
+  const writeRow = (record: ConsumedRecord, value: T, row: BytesWriter): void => {
+    for (const { field, kind } of columns) {
+      const cell: unknown = value[field];
+      if (cell === null) writeNothing(kind, row);
+      else if (kind === 'map') row.map(Object.entries(cell as Readonly<Record<string, string>>));
+      else row[kind](cell as never);
+    }
     writePlace(record, row);
   };
   return {
     table,
-    columns: [...columns, ...logColumns],
+    columns: [...columns.map(({ column }) => column), ...logColumns],
     place: logColumns,
     write(record, row) {
-      const value = decoder.decode(valueOf(record));
+      const bytes = valueOf(record);
+      if (transcode !== undefined && decoder.isAsWritten(bytes)) {
+        if (transcode(bytes, headerBytes, row)) {
+          writePlace(record, row);
+          return undefined;
+        }
+        // Decoding says what is wrong with it.
+        row.drop();
+      }
+      const value = decoder.decode(bytes);
       if (value instanceof Promise) return value.then((ready: T) => writeRow(record, ready, row));
       writeRow(record, value, row);
       return undefined;

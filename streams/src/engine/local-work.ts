@@ -101,7 +101,8 @@ export function localWork(options: LocalWorkOptions): TaskWork {
   const move = async ({ starts, reset, epoch }: Seek, replay: StoredReplay | undefined): Promise<ReadonlyMap<string, Offset>> => {
     const { checkpoint } = store;
     const moves = checkpoint.positions.size === 0 ? new Map<string, Offset>() : own(starts);
-    const next = { positions: new Map([...checkpoint.positions, ...moves]), epoch, replay };
+    const positions = new Map([...checkpoint.positions, ...moves]);
+    const next = { positions, epoch, replay: replay && ended(replay, positions) };
     const voidLetters = async (): Promise<void> => {
       const numbers = new Set([...store.checkpoint.positions.keys(), ...starts.keys()].map((key) => splitPartitionKey(key).partition));
       const topic = deadLetterTopicOf(options);
@@ -193,17 +194,20 @@ function advance(checkpoint: StoreCheckpoint, group: Group, taken: readonly Cons
   for (const [key, at] of group.positions) positions.set(key, at);
   const { replay } = checkpoint;
   if (replay?.state !== 'running') return { ...checkpoint, positions };
-  const done = [...replay.targets].every(([key, target]) => (positions.get(key) ?? 0n) >= target);
   const replayed = taken.filter((record) => isReplay(replay, record)).length;
   const skipped = group.records.length - taken.length;
   return {
     ...checkpoint,
     positions,
-    replay: {
-      ...replay,
-      ...(skipped === 0 ? {} : { skipped: (replay.skipped ?? 0) + skipped }),
-      records: replay.records + replayed,
-      state: done ? 'completed' : 'running',
-    },
+    replay: ended(
+      { ...replay, ...(skipped === 0 ? {} : { skipped: (replay.skipped ?? 0) + skipped }), records: replay.records + replayed },
+      positions,
+    ),
   };
+}
+
+/** Of a log that is empty there is nothing to wait for. */
+function ended(replay: StoredReplay, positions: ReadonlyMap<string, Offset>): StoredReplay {
+  const done = [...replay.targets].every(([key, target]) => (positions.get(key) ?? 0n) >= target);
+  return replay.state === 'running' && done ? { ...replay, state: 'completed' } : replay;
 }

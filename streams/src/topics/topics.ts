@@ -51,6 +51,8 @@ export function topicCatalogue({ namespace = '', partitions = 3 }: TopicOptions 
     changelog: (consumer: string, tasks: number) => compacted(`${consumer}.changelog`, tasks),
     /** Between two parts of a topology. */
     repartition: (name: string, count: number) => deleted(name, 7 * day, count),
+    /** Routed events of an application, by their routing key. */
+    signals: (root: string) => deleted(`sig.${root}`, 7 * day),
     deadLetters: (consumer: string) => deleted(`dlq.${consumer}`, 30 * day),
     announcements: deleted('registry.announcements', day, 1),
     bundles: compacted('registry.bundles', 1),
@@ -107,3 +109,12 @@ export const platformTopics = (topics: TopicCatalogue): readonly TopicSpec[] => 
   topics.audit,
   ...['registry', 'cluster', 'leases'].map((name) => topics.deadLetters(`${topics.namespace}spool.${name}`)),
 ];
+
+const ownFamilies = new Set(
+  'cmd evt snap svc saga cron qry reply dlq sig inbox node registry cluster control replay telemetry autoscale audit restored'.split(' '),
+);
+/** Whether anybody but the platform may write to a topic: not to what it is built on, nor to Kafka's own, nor to those of another namespace. */
+export function mayBeWritten({ namespace }: Pick<TopicCatalogue, 'namespace'>, topic: string): boolean {
+  const name = topic.slice(namespace.length);
+  return topic.startsWith(namespace) && !/^_|\.changelog$|-repartition$/.test(name) && !ownFamilies.has(name.split('.', 1)[0]!);
+}

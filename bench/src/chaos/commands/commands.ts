@@ -124,7 +124,8 @@ export async function withAccounts<T>(options: StageOptions, work: (stage: Accou
 
 const accountsMain = fileURLToPath(new URL('main.js', import.meta.url));
 
-const startAccountsProcess = (config: AccountsConfig): Promise<SupervisedChild> =>
+/** One instance in a process of its own, started again whenever it dies. */
+export const startAccountsProcess = (config: AccountsConfig): Promise<SupervisedChild> =>
   superviseChild({
     ...nodeCommand([accountsMain, JSON.stringify(config)]),
     name: config.instance,

@@ -1,9 +1,10 @@
 /**
- * `kafkajs`: a bare consumer that counts. `spool`: a rewind of a live read model over the replay service. `kafka-streams-reprocess` counts the topic
+ * `kafkajs`: a bare consumer that counts. `spool`, `spool-postgres`: a rewind of a live read model over the replay service. `kafka-streams-reprocess` counts the topic
  * anew, `kafka-streams-restore` fills a lost table from it. `emmett`: a new projection over its own store in PostgreSQL.
  */
-export const contenders = ['kafkajs', 'spool', 'kafka-streams-reprocess', 'kafka-streams-restore', 'emmett'] as const;
+export const contenders = ['kafkajs', 'spool', 'spool-postgres', 'kafka-streams-reprocess', 'kafka-streams-restore', 'emmett'] as const;
 export type ContenderName = (typeof contenders)[number];
+export type SpoolContender = Extract<ContenderName, `spool${string}`>;
 
 /** What a contender in Node is started with, as its only argument. */
 export interface ContenderConfig {

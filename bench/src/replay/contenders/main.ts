@@ -10,8 +10,8 @@ const contenders: Readonly<Record<string, (config: ContenderConfig) => Promise<R
   kafkajs: consumeBare,
   emmett: projectWithEmmett,
 };
-if (name === 'spool') {
-  const close = await startSpool(config);
+if (name === 'spool' || name === 'spool-postgres') {
+  const close = await startSpool(name, config);
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void close().then(() => process.exit(0)));
   process.send?.('ready');
 } else {

@@ -17,6 +17,9 @@ const flightsPerSecond = 500;
 /** For the rest of the feed once all have died, on a slow machine. */
 const feedMs = 240_000;
 
+/** Where the README stops the platform, and starts it with a bug. */
+const bugTour = '\n## A bug, its fix';
+
 describe('the demo on a machine where everything dies once', () => {
   let folder: string;
   let env: Readonly<Record<string, string>>;
@@ -125,7 +128,8 @@ describe('the demo on a machine where everything dies once', () => {
 
   it('does what the README shows', async () => {
     const page = await readPage('README.md');
-    await expectAsPrinted(stepsOf(page, addresses));
+    const [tour] = page.split(bugTour);
+    await expectAsPrinted(stepsOf(tour!, addresses));
     const printed = /"airport":"(\w{3})","arrivals":(\d+),"averageDelayMinutes":([\d.]+),"worstDelayMinutes":(\d+)/.exec(page)!;
     expect({ arrivals: Number(printed[2]), averageDelayMinutes: Number(printed[3]), worstDelayMinutes: Number(printed[4]) }).toEqual(
       expectedAirportDelays(printed[1]!),
@@ -192,7 +196,10 @@ describe('the demo on a machine where everything dies once', () => {
     expect(await platform.interrupt()).toBe(0);
     expect(await stillAlive(children)).toEqual([]);
 
-    platform = platformProcess({ args: [join(root, 'infra/embedded/dist/main.js')], env: { ...env, SPOOL_FLIGHTS_FEED: 'off' } });
+    platform = platformProcess({
+      args: [join(root, 'infra/embedded/dist/main.js')],
+      env: { ...env, SPOOL_FLIGHTS_FEED: 'off', SPOOL_FLIGHTS_BUG: 'on' },
+    });
     await platform.untilLine(/^ready$/, startMs, 0);
     expect(await ask(demo, 'AirportDelays', { airport: 'ORD' })).toMatchObject({ arrivals: expectedAirportDelays('ORD')!.arrivals });
     const again = {
@@ -202,6 +209,21 @@ describe('the demo on a machine where everything dies once', () => {
     const reply = await request(demo, 'POST', '/api/v1/commands/ScheduleFlight', again, { 'idempotency-key': acknowledged[0]! });
     expect(reply).toMatchObject({ status: 200, body: { status: 'duplicate', version: 1 } });
   }, 250_000);
+
+  it('finds a bug, rehearses its fix and promotes it, as the README shows', async () => {
+    const page = await readPage('README.md');
+    const settings = page.match(/^(api|json)=.+$/gm)!.join('\n');
+    const steps = stepsOf(`\`\`\`sh\n${settings}\n\`\`\`\n${page.slice(page.indexOf(bugTour))}`, addresses);
+    // The functions of the first step are those of the ones after it: the same terminal.
+    const [set, bug, ...fixed] = steps;
+    await expectAsPrinted([set!, bug!]);
+    expect(await platform.interrupt()).toBe(0);
+    platform = platformProcess({ args: [join(root, 'infra/embedded/dist/main.js')], env: { ...env, SPOOL_FLIGHTS_FEED: 'off' } });
+    await platform.untilLine(/^ready$/, startMs, 0);
+    const functions = bug!.command.split('\n').slice(0, 2).join('\n');
+    await expectAsPrinted([{ ...set!, command: `${set!.command}\n${functions}` }, ...fixed]);
+    await expectFigures();
+  }, 400_000);
 
   it('builds everything anew from the log alone, with one command', async () => {
     expect(await platform.interrupt()).toBe(0);
@@ -253,8 +275,8 @@ describe('the demo on a machine where everything dies once', () => {
   const readPage = (path: string): Promise<string> => readFile(join(root, path), 'utf8');
 
   async function expectAsPrinted(steps: readonly Step[]): Promise<void> {
-    expect(steps.filter(({ output }) => output !== undefined).length).toBeGreaterThan(3);
-    const outputs = await walk(steps, { cwd: root, env: process.env, timeoutMs: 90_000 });
+    expect(steps.some(({ output }) => output !== undefined)).toBe(true);
+    const outputs = await walk(steps, { cwd: root, env: { ...process.env, SPOOL_URL: demo.gateway }, timeoutMs: 90_000 });
     const comparable = (texts: readonly (string | undefined)[]): readonly string[] =>
       steps.map(({ line, output, varies }, index) => `line ${line}\n${output === undefined ? '' : masked(texts[index]!, varies)}`);
     expect(comparable(outputs)).toEqual(comparable(steps.map(({ output }) => output)));

@@ -58,6 +58,9 @@ function operation(route: Route): RouteConfig {
       ...(route.params === undefined ? {} : { params: route.params }),
       ...(route.query === undefined ? {} : { query: route.query }),
       ...(route.headers === undefined ? {} : { headers: route.headers }),
+      ...(route.rawBody === undefined
+        ? {}
+        : { body: { content: Object.fromEntries(Object.entries(route.rawBody).map(([type, schema]) => [type, { schema }])) } }),
       ...(route.body === undefined
         ? {}
         : { body: { required: !route.body.safeParse(undefined).success, content: content(route.bodyTypes ?? jsonBodyTypes, route.body) } }),
@@ -106,7 +109,7 @@ function responses(route: Route, codes: readonly ErrorCode[]): RouteConfig['resp
     const type = contentType ?? (route.stream === true ? 'text/event-stream' : schema === undefined ? undefined : 'application/json');
     const problems = withStatus(codes, Number(status));
     const bodies = {
-      ...(type === undefined ? {} : content([type], schema ?? z.string())),
+      ...(type === undefined ? {} : content([type], schema ?? (type === 'application/json' ? z.looseObject({}) : z.string()))),
       ...(problems.length === 0 ? {} : content([problemMediaType], problemSchema)),
     };
     made[status] = {

@@ -18,7 +18,7 @@ interface Operation {
   readonly tags: readonly [string];
   readonly parameters?: readonly Parameter[];
   readonly requestBody?: { readonly content: Content };
-  readonly responses: Readonly<Record<string, { readonly description: string; readonly content?: Content }>>;
+  readonly responses: Readonly<Record<string, { readonly $ref?: string; readonly description: string; readonly content?: Content }>>;
   readonly 'x-required-role': readonly string[];
   readonly 'x-problem-codes': readonly (keyof typeof catalogue)[];
   readonly 'x-websocket'?: boolean;
@@ -82,8 +82,9 @@ function renderOperation({
 }): string {
   const { parameters = [], requestBody } = operation;
   const roles = operation['x-required-role'];
-  const succeeding = Object.entries(operation.responses).filter(([, { content }]) =>
-    Object.keys(content ?? { none: 0 }).some((type) => type !== 'application/problem+json'),
+  const succeeding = Object.entries(operation.responses).filter(
+    ([, { $ref, content }]) =>
+      $ref === undefined && Object.keys(content ?? { none: 0 }).some((type) => type !== 'application/problem+json'),
   );
   return `<details id="${text(operation.operationId)}"><summary><b>${operation['x-websocket'] === true ? 'WS' : method.toUpperCase()}</b> <code>${text(path)}</code> ${text(operation.summary)} <span class="role">${text(roles.join(' or ') || 'public')}</span></summary>
 ${operation.description === undefined ? '' : `<p>${text(operation.description)}</p>`}
@@ -104,7 +105,7 @@ function renderContent(content: Content): string {
 }
 
 const pre = (schema: SchemaNode): string =>
-  `<pre>${text(schemaText(schema)).replaceAll(/\{@(\w+)\}/g, '<a href="#schema-$1">$1</a>')}</pre>`;
+  `<pre>${text(schemaText(schema)).replaceAll(/\{@([\w.-]+)\}/g, '<a href="#schema-$1">$1</a>')}</pre>`;
 
 const entities: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
 const text = (raw: string): string => raw.replaceAll(/[&<>"']/g, (character) => entities[character]!);

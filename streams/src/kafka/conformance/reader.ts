@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { offset, type Kafka } from '../port.js';
+import { offset, type Kafka, type TopicPartition } from '../port.js';
 import { codeOf, newTopic, record, settled, text, untilCaughtUp, write } from './stage.js';
 
 export function describeReader(kafka: () => Kafka): void {
@@ -34,6 +34,8 @@ export function describeReader(kafka: () => Kafka): void {
       const topic = await newTopic(kafka());
       const producer = await kafka().transactionalProducer({ transactionalId: randomUUID() });
       await producer.commit([record(topic, 'a')]);
+      // A commit that is answered is decided; its marker is in the log a moment later.
+      while ((await kafka().admin.offsets(topic))[0]!.latest < 2n) await sleep(5);
       const reader = await kafka().reader();
       reader.assign({ topic, partition: 0 }, 'earliest');
       const slices = await untilCaughtUp(reader, 1);
@@ -93,6 +95,26 @@ export function describeReader(kafka: () => Kafka): void {
       expect(await reader.fetch()).toEqual([]);
       reader.resume({ topic, partition: 0 });
       expect((await untilCaughtUp(reader, 1)).flatMap(({ records }) => records.map((r) => text(r.value)))).toEqual(['p0']);
+    });
+
+    it('reads a partition that is resumed or assigned while a fetch waits', async () => {
+      const topic = await newTopic(kafka(), { partitions: 2 });
+      const [first, second] = [0, 1].map((partition) => ({ topic, partition })) as [TopicPartition, TopicPartition];
+      const producer = await kafka().producer();
+      for (const { partition } of [first, second]) await producer.send({ ...record(topic, `p${partition}`), partition });
+      const reader = await kafka().reader({ maxWaitMs: 3_000 });
+      const next = async (change: () => void): Promise<readonly (string | undefined)[]> => {
+        const fetching = reader.fetch();
+        await sleep(50);
+        change();
+        return (await fetching).flatMap(({ records }) => records.map(({ value }) => text(value)));
+      };
+      reader.assign(first, 'earliest');
+      reader.pause(first);
+      expect(await next(() => reader.resume(first))).toEqual(['p0']);
+      // A broker answers one question at a time: nobody asks for this one any more.
+      reader.pause(first);
+      expect(await next(() => reader.assign(second, offset(0)))).toEqual(['p1']);
     });
 
     it('discards what an earlier place still brings, and reads nothing of what is no longer assigned', async () => {

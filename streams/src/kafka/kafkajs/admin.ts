@@ -121,7 +121,8 @@ export class ClusterAdmin implements Admin {
   }
 
   async offsetsAt(topic: string, timestamp: number): Promise<readonly RecordPosition[]> {
-    const [found, latest] = await Promise.all([this.#offsets(topic, timestamp), this.#offsets(topic, -1)]);
+    // Times before 1970 are names to Kafka: -1 the end, -2 the beginning, and errors.
+    const [found, latest] = await Promise.all([this.#offsets(topic, Math.max(0, timestamp)), this.#offsets(topic, -1)]);
     return found.map((at, partition) => ({ topic, partition, offset: offset(at < 0 ? latest[partition]! : at) }));
   }
 

@@ -85,6 +85,7 @@ export class PartitionReader implements Reader {
       notBefore: 0,
       starved: false,
     });
+    this.#wake?.();
   }
 
   unassign({ topic, partition }: TopicPartition): void {
@@ -98,7 +99,9 @@ export class PartitionReader implements Reader {
 
   resume({ topic, partition }: TopicPartition): void {
     const track = this.#tracks.get(key(topic, partition));
-    if (track) track.paused = false;
+    if (!track) return;
+    track.paused = false;
+    this.#wake?.();
   }
 
   async fetch(): Promise<readonly Slice[]> {
@@ -210,7 +213,7 @@ export class PartitionReader implements Reader {
       unresolved.map(async (track) => {
         try {
           const { start } = track;
-          const timestamp = start === 'earliest' ? -2 : start === 'latest' ? -1 : (start as { timestamp: number }).timestamp;
+          const timestamp = start === 'earliest' ? -2 : start === 'latest' ? -1 : Math.max(0, (start as { timestamp: number }).timestamp);
           let found = await this.#offsetAt(track, timestamp);
           if (found < 0) found = await this.#offsetAt(track, -1);
           track.position = found;

@@ -33,6 +33,7 @@ export class MemoryReader implements Reader {
   assign({ topic, partition }: TopicPartition, start: StartPosition): void {
     const position = typeof start === 'bigint' ? Number(start) : -1;
     this.#tracks.set(key(topic, partition), { topic, partition, start, position, paused: false, highWatermark: -1, lastStableOffset: -1 });
+    this.#wake?.();
   }
 
   unassign({ topic, partition }: TopicPartition): void {
@@ -46,7 +47,9 @@ export class MemoryReader implements Reader {
 
   resume({ topic, partition }: TopicPartition): void {
     const track = this.#tracks.get(key(topic, partition));
-    if (track) track.paused = false;
+    if (!track) return;
+    track.paused = false;
+    this.#wake?.();
   }
 
   async fetch(): Promise<readonly Slice[]> {
