@@ -18,6 +18,7 @@ import {
 import { startRegistryServer, until } from '@spool/schemas/testing';
 import { connectKafka, topicCatalogue, type Kafka, type TopicCatalogue } from '@spool/streams';
 import { Counter, counting, Sums } from '../testing/counter.js';
+import { readTopic } from '../testing/read-topic.js';
 import { startBundle, type RunningBundle } from './start-bundle.js';
 
 let kafka: Kafka;
@@ -175,18 +176,9 @@ describe('a bundle on a real broker', () => {
         zombie.kill('SIGKILL');
       }
       const versions = new Map<string, number[]>();
-      const ends = await kafka.admin.offsets(topics.events('Counter').name);
-      await using reader = await kafka.reader();
-      for (const at of ends) reader.assign(at, 'earliest');
-      const left = new Map(ends.filter((at) => at.latest > 0n).map((at) => [at.partition, at.latest]));
-      while (left.size > 0) {
-        for (const slice of await reader.fetch()) {
-          for (const { key, headers } of slice.records) {
-            const id = key!.toString();
-            versions.set(id, [...(versions.get(id) ?? []), Number(headers[headerNames.aggregateVersion]!.toString())]);
-          }
-          if (slice.nextOffset >= (left.get(slice.partition) ?? 0n)) left.delete(slice.partition);
-        }
+      for (const { key, headers } of await readTopic(kafka, topics.events('Counter').name)) {
+        const id = key!.toString();
+        versions.set(id, [...(versions.get(id) ?? []), Number(headers[headerNames.aggregateVersion]!.toString())]);
       }
       expect([...versions.keys()].length).toBe(12);
       for (const each of versions.values()) expect(each).toEqual([1, 2, 3, 4, 5]);
