@@ -1,5 +1,5 @@
 import { readMeta } from '@spool/schemas';
-import { connectKafka, readToEnd, topicCatalogue, type ConsumedRecord } from '@spool/streams';
+import { connectKafka, readTopic, topicCatalogue } from '@spool/streams';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { closedLoop, type Call } from '../load.js';
 
@@ -92,26 +92,17 @@ export async function executedLate(
 ): Promise<{ late: number; of: number }> {
   const topics = topicCatalogue({ namespace });
   await using kafka = await connectKafka({ brokers, clientId: 'bench' });
-  const each = async (topic: string, take: (record: ConsumedRecord) => void): Promise<void> => {
-    for (const { partition } of await kafka.admin.offsets(topic)) {
-      const apply = (records: readonly ConsumedRecord[]): Promise<void> => {
-        records.forEach(take);
-        return Promise.resolve();
-      };
-      await readToEnd({ kafka, partition: { topic, partition }, from: 'earliest', apply });
-    }
-  };
   const deadlines = new Map<string, number>();
-  await each(topics.commands(aggregate).name, ({ headers }) => {
+  for (const { headers } of await readTopic(kafka, topics.commands(aggregate).name)) {
     const { id, deadline } = readMeta(headers);
     if (id !== undefined && deadline !== undefined) deadlines.set(id, deadline);
-  });
+  }
   let late = 0;
   let of = 0;
-  await each(topics.events(aggregate).name, ({ headers }) => {
+  for (const { headers } of await readTopic(kafka, topics.events(aggregate).name)) {
     const { commandId = '', time = 0 } = readMeta(headers);
     of += 1;
     if (time > (deadlines.get(commandId) ?? 0)) late += 1;
-  });
+  }
   return { late, of };
 }

@@ -13,14 +13,21 @@ import {
   TaskCheckpointSchema,
   type Codec,
 } from '@spool/schemas';
-import { createMemoryCluster, offset, topicCatalogue, type ConsumedRecord, type Kafka, type MemoryCluster } from '@spool/streams';
+import {
+  createMemoryCluster,
+  offset,
+  topicCatalogue,
+  type ConsumedRecord,
+  type Kafka,
+  type MemoryCluster,
+  readTopic,
+} from '@spool/streams';
 import { bundle } from '../bundle/bundle.js';
 import type { CommandResult, ExpectedVersion } from '../gateway/messages.js';
 import { startBundle, type RunningBundle } from '../host/start-bundle.js';
 import type { Interceptor } from '../interceptor/interceptor.js';
 import { aggregate, reject } from './aggregate.js';
 import { takeSnapshot } from './host.js';
-import { readTopic } from '../testing/read-topic.js';
 
 const Account = aggregate('Account', {
   commands: {

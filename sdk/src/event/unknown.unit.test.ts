@@ -3,14 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createCodec, createMemoryRegistry, messageHeaders, record } from '@spool/schemas';
-import { createMemoryCluster, topicCatalogue } from '@spool/streams';
+import { createMemoryCluster, topicCatalogue, readTopic } from '@spool/streams';
 import { aggregate } from '../aggregate/aggregate.js';
 import { bundle, type BundleOptions } from '../bundle/bundle.js';
 import { startBundle, type RunningBundle } from '../host/start-bundle.js';
 import { observer } from '../observer/observer.js';
 import { projector, table } from '../projector/projector.js';
 import { saga } from '../saga/saga.js';
-import { readTopic } from '../testing/read-topic.js';
 import type { UnknownEvents } from './unknown.js';
 
 const Turned = record('door.Turned', {});

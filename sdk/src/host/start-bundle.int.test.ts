@@ -16,9 +16,8 @@ import {
   type SpoolError,
 } from '@spool/schemas';
 import { startRegistryServer, until } from '@spool/schemas/testing';
-import { connectKafka, topicCatalogue, type Kafka, type TopicCatalogue } from '@spool/streams';
+import { connectKafka, topicCatalogue, type Kafka, type TopicCatalogue, readTopic } from '@spool/streams';
 import { Counter, counting, Sums } from '../testing/counter.js';
-import { readTopic } from '../testing/read-topic.js';
 import { startBundle, type RunningBundle } from './start-bundle.js';
 
 let kafka: Kafka;

@@ -9,11 +9,10 @@ import { fileURLToPath } from 'node:url';
 import { testKafka } from '@spool/embedded';
 import { createCodec, createHttpRegistry } from '@spool/schemas';
 import { startRegistryServer, until } from '@spool/schemas/testing';
-import { connectKafka, topicCatalogue } from '@spool/streams';
+import { connectKafka, topicCatalogue, readTopic } from '@spool/streams';
 import { bundle } from '../bundle/bundle.js';
 import { startBundle } from '../host/start-bundle.js';
 import { Counter } from '../testing/counter.js';
-import { readTopic } from '../testing/read-topic.js';
 import { Heard } from '../testing/watching.js';
 
 it('an observer on two instances misses no event though one is killed in the midst of its handlers, and what it sends counts once', async () => {

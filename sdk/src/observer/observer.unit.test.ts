@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createCodec, createMemoryRegistry, headerNames, record, SpoolError, type Codec } from '@spool/schemas';
 import { until } from '@spool/schemas/testing';
-import { createMemoryCluster, topicCatalogue, type ConsumedRecord, type Kafka } from '@spool/streams';
+import { createMemoryCluster, topicCatalogue, type ConsumedRecord, type Kafka, readTopic } from '@spool/streams';
 import { aggregate } from '../aggregate/aggregate.js';
 import { bundle } from '../bundle/bundle.js';
 import { describe as describeBundle } from '../bundle/describe.js';
@@ -13,7 +13,6 @@ import { projection } from '../projection/projection.js';
 import { projector, table } from '../projector/projector.js';
 import { service } from '../service/service.js';
 import { observer, type ObserverContext } from './observer.js';
-import { readTopic } from '../testing/read-topic.js';
 
 const Flight = aggregate('Flight', {
   commands: { Land: record('air.Land', { delay: 'int' }) },

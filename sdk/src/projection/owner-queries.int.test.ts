@@ -8,14 +8,13 @@ import { fileURLToPath } from 'node:url';
 import { testKafka } from '@spool/embedded';
 import { createCodec, createHttpRegistry, type Codec } from '@spool/schemas';
 import { startRegistryServer, until } from '@spool/schemas/testing';
-import { connectKafka, partitionKey, topicCatalogue, type Kafka, type TopicCatalogue } from '@spool/streams';
+import { connectKafka, partitionKey, topicCatalogue, type Kafka, type TopicCatalogue, readTopic } from '@spool/streams';
 import { bundle } from '../bundle/bundle.js';
 import { startBundle, type RunningBundle } from '../host/start-bundle.js';
 import { fromToken } from '../position/token.js';
 import { projection } from './projection.js';
 import { Counter, Totals, Sums } from '../testing/counter.js';
 import { inParts, PartOf } from '../testing/parts.js';
-import { readTopic } from '../testing/read-topic.js';
 
 let kafka: Kafka;
 let codec: Codec;

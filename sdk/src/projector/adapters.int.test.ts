@@ -9,14 +9,13 @@ import { fileURLToPath } from 'node:url';
 import { startPostgres, testKafka, type EmbeddedPostgres } from '@spool/embedded';
 import { ControlOrderSchema, createCodec, createHttpRegistry, readMeta, type Codec, type ControlOrder } from '@spool/schemas';
 import { startRegistryServer } from '@spool/schemas/testing';
-import { connectKafka, partitionOf, topicCatalogue, type Kafka, type TopicCatalogue } from '@spool/streams';
+import { connectKafka, partitionOf, topicCatalogue, type Kafka, type TopicCatalogue, readTopic } from '@spool/streams';
 import { bundle } from '../bundle/bundle.js';
 import { startBundle, type RunningBundle } from '../host/start-bundle.js';
 import { openPostgres, type PostgresDatabase } from '../postgres/index.js';
 import { adapters, counted, poison, type Adapter, type AdapterOptions } from '../testing/adapters.js';
 import type { AdapterProcess } from '../testing/adapter-process.js';
 import { Counter } from '../testing/counter.js';
-import { readTopic } from '../testing/read-topic.js';
 
 /** What every kind of read model must do; where they differ, the test says so. */
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createCodec, createMemoryRegistry, record, toSpoolError } from '@spool/schemas';
-import { createMemoryCluster, topicCatalogue } from '@spool/streams';
+import { createMemoryCluster, topicCatalogue, readTopic } from '@spool/streams';
 import { aggregate } from '../aggregate/aggregate.js';
 import { bundle, type BundleOptions } from '../bundle/bundle.js';
 import { startBundle, type RunningBundle } from '../host/start-bundle.js';
@@ -13,7 +13,6 @@ import { projection } from '../projection/projection.js';
 import type { Queries } from '../payloads.js';
 import { service } from '../service/service.js';
 import { Counter, Sums, Totals } from '../testing/counter.js';
-import { readTopic } from '../testing/read-topic.js';
 import { projector, table } from './projector.js';
 
 const Door = aggregate('Door', {

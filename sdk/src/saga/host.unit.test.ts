@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { arrayOf, createCodec, createMemoryRegistry, headerNames, record, SagaStepSchema, type Codec, type SagaStep } from '@spool/schemas';
-import { createMemoryCluster, topicCatalogue, type ConsumedRecord, type Kafka, type MemoryCluster } from '@spool/streams';
+import { createMemoryCluster, topicCatalogue, type ConsumedRecord, type Kafka, type MemoryCluster, readTopic } from '@spool/streams';
 import { aggregate, reject } from '../aggregate/aggregate.js';
 import { bundle } from '../bundle/bundle.js';
 import type { SendOptions } from '../gateway/messages.js';
@@ -13,7 +13,6 @@ import { only } from '../messages.js';
 import { service } from '../service/service.js';
 import { refoldSaga } from './refold.js';
 import { saga } from './saga.js';
-import { readTopic } from '../testing/read-topic.js';
 
 const Room = aggregate('Room', {
   commands: { Book: record('hotel.Book', { trip: 'string' }), Free: record('hotel.Free', { trip: 'string' }) },

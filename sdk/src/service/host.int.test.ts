@@ -8,12 +8,11 @@ import { fileURLToPath } from 'node:url';
 import { testKafka } from '@spool/embedded';
 import { createCodec, createHttpRegistry, headerNames, type SpoolError } from '@spool/schemas';
 import { startRegistryServer, until } from '@spool/schemas/testing';
-import { connectKafka, topicCatalogue, type ConsumedRecord, type Kafka, type TopicCatalogue } from '@spool/streams';
+import { connectKafka, topicCatalogue, type ConsumedRecord, type Kafka, type TopicCatalogue, readTopic } from '@spool/streams';
 import { bundle } from '../bundle/bundle.js';
 import type { CommandResult } from '../gateway/messages.js';
 import { startBundle, type RunningBundle } from '../host/start-bundle.js';
 import { vouchers } from '../testing/vouchers.js';
-import { readTopic } from '../testing/read-topic.js';
 
 let kafka: Kafka;
 let topics: TopicCatalogue;

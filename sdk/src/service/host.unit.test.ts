@@ -13,14 +13,13 @@ import {
   type MessageMeta,
 } from '@spool/schemas';
 import { until } from '@spool/schemas/testing';
-import { createMemoryCluster, topicCatalogue, type ConsumedRecord, type Kafka } from '@spool/streams';
+import { createMemoryCluster, topicCatalogue, type ConsumedRecord, type Kafka, readTopic } from '@spool/streams';
 import { reject } from '../aggregate/aggregate.js';
 import { bundle } from '../bundle/bundle.js';
 import type { CommandResult, Priority } from '../gateway/messages.js';
 import { startBundle, type RunningBundle } from '../host/start-bundle.js';
 import { fromToken } from '../position/token.js';
 import { service, type ServiceContext } from './service.js';
-import { readTopic } from '../testing/read-topic.js';
 
 type Call = Pick<ServiceContext, 'idempotencyKey' | 'lockId' | 'signal'> & { readonly what: string; end(error?: Error): void };
 /** The outside world: it notes every call, and may hold one until the test ends it. */

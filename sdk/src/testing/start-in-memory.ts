@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BundleRowSchema, createCodec, createMemoryRegistry, type Codec } from '@spool/schemas';
-import { createMemoryCluster, topicCatalogue, type Kafka, type Log } from '@spool/streams';
+import { createMemoryCluster, topicCatalogue, type Kafka, type Log, readTopic } from '@spool/streams';
 import { eventReader } from '../event/reader.js';
 import type { Bundle } from '../bundle/bundle.js';
 import { describe } from '../bundle/describe.js';
@@ -11,7 +11,6 @@ import type { Gateway } from '../gateway/messages.js';
 import { startBundle, type RunningBundle } from '../host/start-bundle.js';
 import { fromToken, reached, type PositionToken } from '../position/token.js';
 import type { PostgresDatabase } from '../postgres/database.js';
-import { readTopic } from './read-topic.js';
 
 export interface InMemoryOptions {
   /** Where its clock starts, in milliseconds since the epoch. It stands still until it is advanced. @default the time of the call */

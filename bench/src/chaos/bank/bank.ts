@@ -6,15 +6,7 @@ import { superviseChild } from '@spool/embedded';
 import { createCodec, createHttpRegistry, readMeta, type Codec, type SagaStep } from '@spool/schemas';
 import { startRegistryServer } from '@spool/schemas/testing';
 import { createGateway, openRegistry, openReplies, refoldSaga, type Gateway } from '@spool/sdk';
-import {
-  connectKafka,
-  platformTopics,
-  readToEnd,
-  topicCatalogue,
-  type ConsumedRecord,
-  type Kafka,
-  type TopicCatalogue,
-} from '@spool/streams';
+import { connectKafka, platformTopics, readTopic, topicCatalogue, type Kafka, type TopicCatalogue } from '@spool/streams';
 import { nodeCommand } from '../../engine/start.js';
 import { again, disturbAll, instances, plan, quietMs, sessionTimeoutMs } from '../disturbances.js';
 import { insist } from '../insist.js';
@@ -130,7 +122,7 @@ async function untilEnded(kafka: Kafka, topics: TopicCatalogue, transfers: numbe
   let [before, since] = [-1, Date.now()];
   for (;;) {
     over.throwIfAborted();
-    const steps = await read(kafka, topics.events('Transfers').name);
+    const steps = await readTopic(kafka, topics.events('Transfers').name);
     if (steps.filter(({ headers }) => headers['sagastate']?.toString() === 'ended').length >= transfers) break;
     if (steps.length !== before) [before, since] = [steps.length, Date.now()];
     if (Date.now() - since > stuckMs) return;
@@ -146,24 +138,18 @@ async function untilEnded(kafka: Kafka, topics: TopicCatalogue, transfers: numbe
   }
 }
 
-async function read(kafka: Kafka, topic: string): Promise<readonly ConsumedRecord[]> {
-  const found: ConsumedRecord[] = [];
-  for (const { partition } of await kafka.admin.offsets(topic)) {
-    const apply = (records: readonly ConsumedRecord[]): Promise<void> => Promise.resolve(void found.push(...records));
-    await readToEnd({ kafka, partition: { topic, partition }, from: 'earliest', apply });
-  }
-  return found;
-}
-
 async function collect(kafka: Kafka, codec: Codec, topics: TopicCatalogue): Promise<BankEvidence> {
   const log: Logged[] = [];
   for (const source of ['Account', 'Transfer', 'Transfers'] as const) {
-    for (const { key, value, headers } of await read(kafka, topics.events(source).name)) {
+    for (const { key, value, headers } of await readTopic(kafka, topics.events(source).name)) {
       const { id: eventId = '', type = '', aggregateVersion: version = 0 } = readMeta(headers);
       log.push({ source, id: key!.toString(), eventId, version, type, data: (await codec.decodeAny(value!)).value });
     }
   }
-  const sent = [...(await read(kafka, topics.commands('Account').name)), ...(await read(kafka, topics.commands('Transfer').name))];
+  const sent = [
+    ...(await readTopic(kafka, topics.commands('Account').name)),
+    ...(await readTopic(kafka, topics.commands('Transfer').name)),
+  ];
   return { log, commands: sent.map(({ headers }) => readMeta(headers).id ?? '') };
 }
 

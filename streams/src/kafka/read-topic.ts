@@ -1,4 +1,4 @@
-import type { ConsumedRecord, Kafka, Offset } from '@spool/streams';
+import type { ConsumedRecord, Kafka, Offset } from './port.js';
 
 /**
  * Every record that stands in a topic now, in order within each partition. What is written but not known to be committed is waited for: who
