@@ -17,7 +17,7 @@ const aimMs = 100;
 /** A query is not repeated beyond this. */
 const longestMs = 5000;
 
-/** Each example of docs/telemetry.md, as printed, on so many spans. The audits read every row there is: that is what they are for. */
+/** Each example of docs/telemetry.md, as printed, on so many spans. */
 export async function benchViews({ spans, runs, progress }: ViewsOptions): Promise<readonly Table[]> {
   const folder = await mkdtemp(join(tmpdir(), 'spool-bench-views-'));
   try {
