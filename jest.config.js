@@ -1,5 +1,15 @@
 /** Tests run as compiled by `tsc -b`: one compiler, no transform, and what is tested is what runs. */
-const folders = ['schemas', 'streams', 'sdk', 'services', 'infra/embedded', 'examples/flights', 'examples/bank', 'bench'];
+const folders = [
+  'schemas',
+  'streams',
+  'sdk',
+  'services',
+  'infra/embedded',
+  'examples/flights',
+  'examples/bank',
+  'examples/python',
+  'bench',
+];
 const project = (kind, extra = {}) => ({
   displayName: kind,
   testEnvironment: 'node',
