@@ -39,6 +39,8 @@ export {
 } from './bundle/descriptor.js';
 export { describe } from './bundle/describe.js';
 export { boundContexts, defaultContext, inContext, type ContextOptions } from './context/context.js';
+export type { Endpoint, EndpointRequest, EndpointResponse, EndpointSettings, EndpointUpgrade } from './endpoint/endpoint.js';
+export type { Caller, Tokens } from './endpoint/tokens.js';
 export type { Interceptor, Intercepted } from './interceptor/interceptor.js';
 export {
   only,

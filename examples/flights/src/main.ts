@@ -20,7 +20,14 @@ async function main(): Promise<void> {
   const connection = await connectPlatform({ ...settings, clientId: instance, log });
   const office = officeInFile(join(dataDir, instance, 'vouchers.jsonl'));
   const bundle = flightsBundle({ office, bug: settings.bug, ...(settings.feed ? { feed } : {}) });
-  const running = await startBundle(bundle, { ...connection, instance, dataDir, log, sampling: settings.sampling });
+  const running = await startBundle(bundle, {
+    ...connection,
+    instance,
+    dataDir,
+    log,
+    sampling: settings.sampling,
+    endpoint: settings.endpoint,
+  });
   // Until now a signal ends the process at once, which loses nothing; from now on it finishes what is under way.
   const stopped = untilStopped();
   log('info', 'ready', { instance });

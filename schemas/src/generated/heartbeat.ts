@@ -73,6 +73,8 @@ export interface Heartbeat {
   readonly host: string;
   /** Process id on the host. */
   readonly pid: number;
+  /** Base URL of its endpoint for direct calls; null when it has none. */
+  readonly location: string | null;
   /** How the instance says it is. */
   readonly health: InstanceHealth;
   /** Messages in work now. */
@@ -137,6 +139,15 @@ export const HeartbeatSchema: RecordSchema<Heartbeat> = {
         "type": "int",
         "doc": "Process id on the host.",
         "default": 0
+      },
+      {
+        "name": "location",
+        "type": [
+          "null",
+          "string"
+        ],
+        "doc": "Base URL of its endpoint for direct calls; null when it has none.",
+        "default": null
       },
       {
         "name": "health",

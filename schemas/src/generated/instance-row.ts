@@ -26,6 +26,8 @@ export interface InstanceRow {
   readonly host: string;
   /** Process id on the host. */
   readonly pid: number;
+  /** Base URL of its endpoint for direct calls; null when it has none. */
+  readonly location: string | null;
   /** Incarnations that this one has replaced: what they still say is too late. */
   readonly former: readonly string[];
 }
@@ -111,6 +113,15 @@ export const InstanceRowSchema: RecordSchema<InstanceRow> = {
         "type": "int",
         "doc": "Process id on the host.",
         "default": 0
+      },
+      {
+        "name": "location",
+        "type": [
+          "null",
+          "string"
+        ],
+        "doc": "Base URL of its endpoint for direct calls; null when it has none.",
+        "default": null
       },
       {
         "name": "former",

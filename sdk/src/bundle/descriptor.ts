@@ -67,3 +67,9 @@ export type BundleDescriptor = z.infer<typeof bundleDescriptor>;
 /** Bundle, component, version and context: a new version starts anew. */
 export const consumerId = (bundleId: string, component: string, version: string | number, context = 'default'): string =>
   `${bundleId}.${component}-${version}.${context}`;
+
+const senders: readonly ComponentDescriptor['kind'][] = ['saga', 'observer', 'invoker', 'projector'];
+/** The types of the commands and queries that its components declare: what others take from it by direct calls. */
+export const invokedBy = ({ components }: BundleDescriptor): readonly string[] => [
+  ...new Set(components.flatMap(({ kind, sends }) => (senders.includes(kind) ? sends : []))),
+];

@@ -63,7 +63,7 @@ async function repliesOf(
 async function showPlatform(): Promise<void> {
   const encoder = await codec.encoder(topics.instances.name, InstanceRowSchema);
   const row = { instance: 'platform-0', bundle: 'spool', version: '1', state: 'up' as const, since: 1, reason: '', startedAt: 1 };
-  const value = encoder.encode({ ...row, incarnation: '1', host: '', pid: 1, former: [] });
+  const value = encoder.encode({ ...row, incarnation: '1', host: '', pid: 1, location: null, former: [] });
   await platform.producer.send({ topic: topics.instances.name, key: 'i/platform-0', value });
 }
 async function replyTo(address: { topic: string; partition: number }, id: string): Promise<void> {

@@ -12,6 +12,8 @@ import { aggregateHost } from '../aggregate/host.js';
 import { hostFold } from '../aggregate/fold.js';
 import type { Bundle, Component } from '../bundle/bundle.js';
 import { describe } from '../bundle/describe.js';
+import { invokedBy } from '../bundle/descriptor.js';
+import { createEndpoint, type Endpoint, type EndpointSettings } from '../endpoint/endpoint.js';
 import { createGateway, defaultMaxInFlight } from '../gateway/gateway.js';
 import type { Gateway, QueryGateway } from '../gateway/messages.js';
 import { openInstances, type Instances } from '../cluster/instances.js';
@@ -60,6 +62,8 @@ export interface BundleConfig {
   readonly postgres?: PostgresDatabase;
   /** Which spans are sent; `none` sends no telemetry at all, neither metrics nor lag. @default 1,000 a second at the most */
   readonly sampling?: Sampling | 'none';
+  /** Where it takes calls of other instances, once something wants any. @default this machine alone, on any port that is free */
+  readonly endpoint?: EndpointSettings;
 }
 
 export interface RunningBundle extends AsyncDisposable {
@@ -69,6 +73,8 @@ export interface RunningBundle extends AsyncDisposable {
   /** What all bundles hold, and who runs: local tables, so that finding somebody needs no call. */
   readonly registry: Registry;
   readonly instances: Instances;
+  /** Takes calls of other instances; it listens from its first route on, and the table of instances tells where. */
+  readonly endpoint: Endpoint;
   /** Resolves when all invokers have ended; rejects with the first error of one. */
   readonly invokers: Promise<void>;
   /** Takes the bundle out of the registry, finishes what is under way and stops. */
@@ -190,6 +196,15 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       createGateway({ codec, topics, producer: instance.producer, replies: pool, registry, source, now, ...limit });
     const gateway = gatewayOf(id);
     open(gatewayOf);
+    const endpoint = createEndpoint({
+      ...config.endpoint,
+      self: { instance: instance.id, bundle: id, payloads: invokedBy(descriptor) },
+      dataDir: config.dataDir,
+      now,
+      log,
+      onLocation: instance.locate,
+    });
+    opened.push(endpoint);
     // 5. Read models that are waited for, what acts by itself, its announcement, its invokers.
     instance.onDrain(() => stop.abort());
     for (const { name, gate } of of('projector')) {
@@ -222,7 +237,7 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       throw error;
     }
     instance.ready();
-    return { instance, gateway, registry, instances, invokers: invokers.done, close, [Symbol.asyncDispose]: close };
+    return { instance, gateway, registry, instances, endpoint, invokers: invokers.done, close, [Symbol.asyncDispose]: close };
   } catch (error) {
     refuse(error);
     await closeAll();

@@ -1,6 +1,6 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { SpoolError, toSpoolError } from '@spool/schemas';
+import { closeServer, listen, problem, readBody } from '../endpoint/serving.js';
 import type { Gateway } from '../gateway/messages.js';
 import { handled, type Hosting } from '../host/hosting.js';
 import { emitSpan, microsSince } from '../host/spans.js';
@@ -51,40 +51,16 @@ export async function hostHttp(
     void serve(message, response);
   });
   server.maxConnections = maxConnections;
-  await listen(server, invoker);
-  const { address, port } = server.address() as AddressInfo;
-  const url = `http://${address.includes(':') ? `[${address}]` : address}:${port}${invoker.path}`;
+  const url = `${await listen(server, invoker, `the invoker ${invoker.name}`)}${invoker.path}`;
   hosting.instance.log('info', 'an invoker listens', { invoker: invoker.name, url });
   invoker.onListening(url);
-  return { ended: untilEnded(server, stop, invoker.timeoutMs) };
-}
-
-const listen = (server: Server, { name, host, port }: HttpInvoker): Promise<void> =>
-  new Promise((resolve, reject) => {
-    server.once('error', (cause: NodeJS.ErrnoException) => {
-      reject(
-        cause.code === 'EADDRINUSE'
-          ? new SpoolError('PORT_IN_USE', `port ${port} of ${host}, for the invoker ${name}, is in use`, { cause })
-          : cause,
-      );
-    });
-    server.listen(port, host, resolve);
-  });
-
-/** Whoever holds a connection open for longer than a request may take is cut off. */
-const untilEnded = (server: Server, stop: AbortSignal, timeoutMs: number): Promise<void> =>
-  new Promise((resolve) => {
-    const close = (): void => {
-      const cut = setTimeout(() => server.closeAllConnections(), timeoutMs);
-      server.close(() => {
-        clearTimeout(cut);
-        resolve();
-      });
-      server.closeIdleConnections();
-    };
+  const ended = new Promise<void>((resolve) => {
+    const close = (): void => resolve(closeServer(server, invoker.timeoutMs));
     if (stop.aborted) close();
     else stop.addEventListener('abort', close, { once: true });
   });
+  return { ended };
+}
 
 async function handle(hosting: Hosting, invoker: HttpInvoker, gateway: Gateway, message: IncomingMessage): Promise<HttpResponse> {
   const { instance } = hosting;
@@ -104,7 +80,7 @@ async function handle(hosting: Hosting, invoker: HttpInvoker, gateway: Gateway, 
   try {
     const late = (): Error => new SpoolError('INDETERMINATE', `the request took longer than ${timeoutMs} ms`);
     return await bounded({ timeoutMs, late }, async (signal) => {
-      const body = await read(message, invoker.maxBodyBytes);
+      const body = await readBody(message, invoker.maxBodyBytes);
       const payload: HttpRequest = {
         method,
         path: url.pathname,
@@ -138,16 +114,6 @@ async function handle(hosting: Hosting, invoker: HttpInvoker, gateway: Gateway, 
   }
 }
 
-async function read(message: IncomingMessage, maxBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of message as AsyncIterable<Buffer>) {
-    if ((bytes += chunk.length) > maxBytes) throw new SpoolError('BODY_TOO_LARGE', `the body has more than ${maxBytes} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
-}
-
 function parsed(body: Buffer): unknown {
   try {
     return JSON.parse(body.toString());
@@ -160,19 +126,4 @@ function answer(response: ServerResponse, { body, headers = {}, status = body ==
   const plain = typeof body === 'string' || body instanceof Uint8Array;
   const type = plain || body === undefined ? {} : { 'content-type': 'application/json' };
   response.writeHead(status, { ...type, ...headers }).end(body === undefined || plain ? body : JSON.stringify(body));
-}
-
-/** RFC 9457. What was not read of the request is not waited for. */
-function problem({ url = '/', complete }: IncomingMessage, response: ServerResponse, error: SpoolError): void {
-  const { code, entry, facts, violations, retryAfterMs } = error;
-  const detail = code === 'INTERNAL' ? 'Something unexpected happened; the log of the bundle tells more.' : error.message;
-  const errors = violations.map(({ pointer, message }) => ({ pointer, detail: message }));
-  response.writeHead(entry.status, {
-    'content-type': 'application/problem+json',
-    ...(retryAfterMs === undefined ? {} : { 'retry-after': String(Math.ceil(retryAfterMs / 1000)) }),
-    ...(complete ? {} : { connection: 'close' }),
-  });
-  const { title, status, retryable, remedy } = entry;
-  const body = { ...facts, type: `urn:spool:problem:${code}`, title, status, detail, instance: url, code, retryable, remedy };
-  response.end(JSON.stringify(errors.length === 0 ? body : { ...body, errors }));
 }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createCodec, createHttpRegistry, SpoolError, type Codec } from '@spool/schemas';
 import { connectKafka, topicCatalogue, type Kafka, type KafkaConfig, type Log, type Sampling, type TopicCatalogue } from '@spool/streams';
 import { z } from 'zod';
+import type { EndpointSettings } from '../endpoint/endpoint.js';
 
 const flag = z.enum(['true', 'false'], 'must be true or false');
 const environment = z.object({
@@ -29,6 +30,15 @@ const environment = z.object({
     .max(1_000_000, 'must be 1000000 at most')
     .default(1000),
   SPOOL_FORCED_SPANS: z.string().default(''),
+  SPOOL_CLUSTER_KEY: z.string().min(32, 'must be 32 characters at least').optional(),
+  SPOOL_ENDPOINT_HOST: z.string().optional(),
+  SPOOL_ENDPOINT_PORT: z.coerce
+    .number('must be a number')
+    .int('must be a whole number')
+    .min(0, 'must be 0 at least')
+    .max(65_535, 'must be 65535 at most')
+    .optional(),
+  SPOOL_ENDPOINT_URL: z.url({ protocol: /^https?$/, error: 'must be a URL that begins with http:// or https://' }).optional(),
 });
 
 /** How a process reaches the platform. */
@@ -36,6 +46,7 @@ export interface PlatformSettings {
   readonly kafka: Omit<KafkaConfig, 'clientId' | 'log'>;
   readonly topics: TopicCatalogue;
   readonly sampling: Sampling;
+  readonly endpoint: EndpointSettings;
 }
 
 /** The names of the variables that `platformSettings` reads. */
@@ -75,6 +86,12 @@ export function platformSettings(env: Readonly<Record<string, string | undefined
     sampling: {
       spansPerSecond: set.SPOOL_SPANS_PER_SECOND,
       forced: set.SPOOL_FORCED_SPANS.split(',').flatMap((type) => (type.trim() === '' ? [] : [type.trim()])),
+    },
+    endpoint: {
+      ...(set.SPOOL_CLUSTER_KEY === undefined ? {} : { key: set.SPOOL_CLUSTER_KEY }),
+      ...(set.SPOOL_ENDPOINT_HOST === undefined ? {} : { host: set.SPOOL_ENDPOINT_HOST }),
+      ...(set.SPOOL_ENDPOINT_PORT === undefined ? {} : { port: set.SPOOL_ENDPOINT_PORT }),
+      ...(set.SPOOL_ENDPOINT_URL === undefined ? {} : { url: set.SPOOL_ENDPOINT_URL }),
     },
   };
 }

@@ -42,7 +42,7 @@ export async function openVoice(codec: Codec, topics: TopicCatalogue, producer: 
         runs.map((run) => ({
           topic: topics.heartbeats.name,
           key: run.instance,
-          value: beats.encode({ ...run, ...load, health, host: 'chaos', pid: 1, at: Date.now() }),
+          value: beats.encode({ ...run, ...load, health, host: 'chaos', pid: 1, location: null, at: Date.now() }),
         })),
       );
     },

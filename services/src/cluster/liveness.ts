@@ -15,13 +15,15 @@ export const isLate = (row: InstanceRow, { incarnation, startedAt }: Heartbeat):
 
 /** What a heartbeat makes of an instance; undefined: no transition. */
 export function heard(row: InstanceRow | undefined, beat: Heartbeat, at: number): InstanceRow | undefined {
-  const { instance, bundle, version, incarnation, startedAt, host, pid } = beat;
+  const { instance, bundle, version, incarnation, startedAt, host, pid, location } = beat;
   const again = row !== undefined && row.incarnation === incarnation;
   // An earlier run, or one that has taken its leave.
   if (row !== undefined && isLate(row, beat)) return undefined;
   if (again && row.state === 'gone') return undefined;
   const [state, reason] = told(beat.health);
-  if (again && row.state === state && (state !== 'draining' || row.reason === reason)) return undefined;
+  if (again && row.state === state && (state !== 'draining' || row.reason === reason)) {
+    return row.location === location ? undefined : { ...row, location };
+  }
   const silent = again && (row.state === 'suspect' || row.state === 'down');
   return {
     instance,
@@ -34,6 +36,7 @@ export function heard(row: InstanceRow | undefined, beat: Heartbeat, at: number)
     incarnation,
     host,
     pid,
+    location,
     former: row === undefined || again ? (row?.former ?? []) : [...row.former, row.incarnation].slice(-maxFormer),
   };
 }

@@ -90,6 +90,7 @@ const of = (instance: string, rest: Partial<Heartbeat> = {}): Heartbeat => ({
   incarnation: '1',
   host: 'h',
   pid: 1,
+  location: null,
   health: 'up',
   inFlight: 0,
   eventLoopLagMs: 0,
@@ -124,6 +125,17 @@ async function pass(ms: number, stepMs = 500): Promise<void> {
 const statesOf = (id: string): string[] => written.filter((row) => row.startsWith(`${id} `)).map((row) => row.slice(id.length + 1));
 
 describe('the cluster', () => {
+  it('tells where an instance takes calls, once it says so, and leaves its state as it is', async () => {
+    await beat('a');
+    const before = rowOf('a')!;
+    clock += 500;
+    for (const _ of [1, 2]) await beat('a', { location: 'http://127.0.0.1:1' });
+    expect(rowOf('a')).toEqual({ ...before, location: 'http://127.0.0.1:1' });
+    expect(statesOf('a')).toEqual(['up', 'up']);
+    await beat('a');
+    expect(rowOf('a')).toEqual(before);
+  });
+
   it('writes the transitions of an instance and nothing between them', async () => {
     await beat('a', { health: 'starting' });
     await beat('a', { health: 'starting' });

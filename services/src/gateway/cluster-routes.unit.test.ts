@@ -95,6 +95,7 @@ const put = async (row: Partial<InstanceRow> & { instance: string }): Promise<vo
     incarnation: '1',
     host: 'h',
     pid: 1,
+    location: null,
     former: [],
   };
   await platform.producer.send({ topic: topics.instances.name, key: `i/${row.instance}`, value: encoder.encode({ ...blank, ...row }) });

@@ -62,6 +62,8 @@ export interface Instance extends AsyncDisposable {
   readonly load: Load;
   /** What went through `kafka`; among the metrics too. */
   readonly counts: KafkaCounts;
+  /** Says from now on where its endpoint for direct calls is; null: nowhere. */
+  locate(location: string | null): void;
   /** All that belongs to it has been started: it is up from now on, and not starting any more. */
   ready(): void;
   /**
@@ -121,6 +123,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
   const config = await followClusterConfig({ kafka, codec, topics, onError });
   const incarnation = randomUUID().slice(0, 13);
   let health: Heartbeat['health'] = 'starting';
+  let location: string | null = null;
   const processors: RunningProcessor[] = [];
   const load = createLoad();
   const startedAt = now();
@@ -147,6 +150,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       incarnation,
       host: hostname(),
       pid: process.pid,
+      location,
       health: told,
       inFlight,
       eventLoopLagMs: resources.eventLoopLagMs,
@@ -277,6 +281,10 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     config,
     load,
     counts,
+    locate(at) {
+      location = at;
+      beat();
+    },
     ready() {
       if (health === 'starting') change('up');
     },

@@ -1,5 +1,5 @@
 import type { SpoolError } from '@spool/schemas';
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import type { Log } from '../log.js';
 import { assertPortsFree } from '../supervisor/ports.js';
 import type { SupervisedChild } from '../supervisor/supervise.js';
@@ -45,7 +45,8 @@ export async function startPlatform(config: PlatformConfig, log: Log, options: P
     await assertPortsFree(wantedPorts(config), folder.leftBehind ? leftBehindMs : 0);
     // Nothing of it is stored, so it may be another one at each start; who wants to write sets one.
     const clickhousePassword = env.SPOOL_CLICKHOUSE_WRITER_PASSWORD ?? randomUUID();
-    const parts = platformParts(config, { entries, demo, env, clickhousePassword }, log);
+    const keyed = { ...env, SPOOL_CLUSTER_KEY: env.SPOOL_CLUSTER_KEY ?? randomBytes(32).toString('base64url') };
+    const parts = platformParts(config, { entries, demo, env: keyed, clickhousePassword }, log);
     const running = await runParts(parts, log, signal);
     const urls = addresses(config);
     tellReady(urls, config, log);
