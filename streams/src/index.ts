@@ -2,6 +2,7 @@ export type * from './kafka/port.js';
 export { offset } from './kafka/port.js';
 export { logEnds } from './kafka/log-ends.js';
 export { readTopic } from './kafka/read-topic.js';
+export { stage } from './store/staged.js';
 export { createSharedWriter, type SharedWriter } from './engine/writer.js';
 export { openControl, type Control, type ControlOptions, type ControlOrder, type LetterChoice } from './engine/control.js';
 export { chosen as chosenLetters, indexLetters, readLetters, type Letter, type LetterEntry, type LetterQuery } from './engine/letters.js';

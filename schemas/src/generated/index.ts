@@ -37,7 +37,7 @@ export { AuditEntrySchema, type AuditOutcome, type AuditEntry } from './audit-en
 export { BundleAnnouncedSchema, type BundleAnnounced } from './bundle-announced.js';
 export { BundleLeftSchema, type BundleLeft } from './bundle-left.js';
 export { BundleRowSchema, type BundleMember, type BundleRow } from './bundle-row.js';
-export { ClusterConfigSchema, type ClusterConfig } from './cluster-config.js';
+export { ClusterConfigSchema, type NodeEventsWay, type ClusterConfig } from './cluster-config.js';
 export { CommandOutcomeSchema, type CommandStatus, type CommandOutcome } from './command-outcome.js';
 export { CommandOutcomesSchema, type CommandOutcomes } from './command-outcomes.js';
 export { ControlOrderSchema, type ControlAction, type ReplayFilter, type ControlOrder } from './control-order.js';

@@ -9,6 +9,8 @@ export interface FanOut {
   subscribe(pattern: EventPattern, deliver: Deliver): { close(): Promise<void> };
   /** Resolves when all who want it have room for more: whoever reads waits for it. */
   publish(event: CarriedEvent): Promise<void>;
+  /** Resolves when what was published has been handled. */
+  settle(): Promise<void>;
 }
 
 interface Subscriber {
@@ -27,6 +29,7 @@ export interface FanOutOptions {
 export function createFanOut({ log, maxWaiting = 1000 }: FanOutOptions): FanOut {
   const trie = createPatternTrie<Subscriber>();
   const room: (() => void)[] = [];
+  const working = new Set<Promise<void>>();
 
   const work = async (subscriber: Subscriber): Promise<void> => {
     for (let event = subscriber.waiting.shift(); event !== undefined; event = subscriber.waiting.shift()) {
@@ -57,11 +60,18 @@ export function createFanOut({ log, maxWaiting = 1000 }: FanOutOptions): FanOut 
       const wanted = trie.match(event.routing, `${host}.${kind}.${id}`);
       for (const subscriber of wanted) {
         subscriber.waiting.push(event);
-        subscriber.working ??= work(subscriber);
+        if (subscriber.working === undefined) {
+          const began = (subscriber.working = work(subscriber));
+          working.add(began);
+          void began.finally(() => working.delete(began));
+        }
       }
       for (const subscriber of wanted) {
         while (subscriber.waiting.length >= maxWaiting && !subscriber.closed) await new Promise<void>((resolve) => room.push(resolve));
       }
+    },
+    async settle() {
+      while (working.size > 0) await Promise.all(working);
     },
   };
 }

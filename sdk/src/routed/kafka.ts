@@ -1,7 +1,8 @@
-import { messageHeaders, readMeta, SpoolError } from '@spool/schemas';
-import { tailTopic, type ConsumedRecord, type Kafka, type Log, type Producer, type Tail, type TopicCatalogue } from '@spool/streams';
+import { SpoolError } from '@spool/schemas';
+import { tailTopic, type Kafka, type Log, type Producer, type Tail, type TopicCatalogue } from '@spool/streams';
 import { createFanOut } from './fan-out.js';
-import type { CarriedEvent, EventTransport } from './transport.js';
+import { carriedHeaders, carriedEvent } from './record.js';
+import type { EventTransport } from './transport.js';
 
 export interface KafkaEventsOptions {
   readonly kafka: Kafka;
@@ -11,9 +12,6 @@ export interface KafkaEventsOptions {
   readonly root: string;
   readonly log: Log;
 }
-
-/** Beside those of every message: how an event is to be kept, and who fired it. */
-const names = { delivery: 'delivery', emitter: 'emitter' } as const;
 
 /**
  * Events of one root through a topic that every process reads for itself, from when it subscribes. They are in order for each sender and routing key,
@@ -35,7 +33,7 @@ export async function kafkaEvents({ kafka, topics, producer, root, log }: KafkaE
       if (to.scope === 'node')
         throw new SpoolError('INVALID_REQUEST', `${event.routing} is for ${to.node} alone, and this way leads to all nodes`);
       if (event.routing.split('.', 1)[0] !== root) throw new SpoolError('INVALID_REQUEST', `${event.routing} is not of ${root}`);
-      await producer.send({ topic: topic.name, key: event.routing, value: Buffer.from(event.value), headers: headersOf(event) });
+      await producer.send({ topic: topic.name, key: event.routing, value: Buffer.from(event.value), headers: carriedHeaders(event) });
     },
     async subscribe(pattern, deliver) {
       const subscription = fanOut.subscribe(pattern, deliver);
@@ -44,7 +42,7 @@ export async function kafkaEvents({ kafka, topics, producer, root, log }: KafkaE
         topic: topic.name,
         from: 'latest',
         onRecord: (record) => {
-          const event = eventOf(record);
+          const event = carriedEvent(record);
           return event === undefined ? undefined : fanOut.publish(event);
         },
         onError: (error) => log('warn', 'a routed event was passed over', { topic: topic.name, error: String(error) }),
@@ -60,32 +58,5 @@ export async function kafkaEvents({ kafka, topics, producer, root, log }: KafkaE
     },
     close,
     [Symbol.asyncDispose]: close,
-  };
-}
-
-function headersOf({ id, routing, emitter, at, delivery, contentType, ...rest }: CarriedEvent): Record<string, string> {
-  const { correlationId, causationId, traceparent } = rest;
-  const who = `${emitter.host}.${emitter.kind}.${emitter.id}`;
-  const headers = messageHeaders({ id, type: routing, source: who, time: at, contentType, correlationId, causationId, traceparent });
-  return { ...headers, [names.delivery]: delivery, [names.emitter]: who };
-}
-
-/** Undefined for what is no event of ours. */
-function eventOf({ key, value, headers, timestamp }: ConsumedRecord): CarriedEvent | undefined {
-  const { id, time, contentType, correlationId, causationId, traceparent } = readMeta(headers);
-  const [host, kind, ...name] = headers[names.emitter]?.toString().split('.') ?? [];
-  if (key === null || value === null || id === undefined || contentType === undefined || kind === undefined || name.length === 0)
-    return undefined;
-  return {
-    id,
-    routing: key.toString(),
-    emitter: { host: host!, kind, id: name.join('.') },
-    at: time ?? timestamp,
-    delivery: headers[names.delivery]?.toString() === 'transient' ? 'transient' : 'durable',
-    contentType,
-    value,
-    ...(correlationId === undefined ? {} : { correlationId }),
-    ...(causationId === undefined ? {} : { causationId }),
-    ...(traceparent === undefined ? {} : { traceparent }),
   };
 }

@@ -13,6 +13,7 @@ export const clusterSettings = z.strictObject({
   downMs: ms(500, 3_600_000).describe('Silence after which an instance is down'),
   forgetMs: ms(60_000, 30 * 24 * 3_600_000).describe('Time after which an instance that is down or gone is forgotten'),
   leaseMs: ms(1000, 600_000).describe('Time after which a lease that is not renewed is free again'),
+  nodeEvents: z.enum(['kafka', 'http']).describe('How events of nodes go to other nodes; over http what is not taken goes over Kafka'),
 });
 type Settings = z.infer<typeof clusterSettings>;
 /** What is left out stays. */

@@ -10,6 +10,7 @@ export const defaultClusterConfig: ClusterConfig = {
   downMs: 10_000,
   forgetMs: 24 * 60 * 60 * 1000,
   leaseMs: 15_000,
+  nodeEvents: 'kafka',
   version: 0,
   actor: '',
   at: 0,

@@ -53,6 +53,8 @@ export function topicCatalogue({ namespace = '', partitions = 3 }: TopicOptions 
     repartition: (name: string, count: number) => deleted(name, 7 * day, count),
     /** Routed events of an application, by their routing key. */
     signals: (root: string) => deleted(`sig.${root}`, 7 * day),
+    /** Events for one node, by sender; one partition, so that it has one place in them. */
+    inbox: (node: string) => deleted(`inbox.${node}`, 7 * day, 1),
     deadLetters: (consumer: string) => deleted(`dlq.${consumer}`, 30 * day),
     announcements: deleted('registry.announcements', day, 1),
     bundles: compacted('registry.bundles', 1),
