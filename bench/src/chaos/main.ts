@@ -1,4 +1,5 @@
 /** `npm run chaos`: starts a broker, does its worst, and says what it found. Ends with 1 when something is lost, doubled, wrong or late. */
+import { spawnSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +13,7 @@ import { bankTamperings } from './bank/tampering.js';
 import { chaosCommands } from './commands/commands.js';
 import { chaosLeader } from './commands/leader.js';
 import { chaosEngine } from './engine.js';
+import { chaosGateway, type NodeDisturbance } from './gateway/gateway.js';
 import { replayTamperings } from './replay/counting.js';
 import { chaosReplay } from './replay/replay.js';
 import { chaosRolling } from './rolling/rolling.js';
@@ -27,6 +29,7 @@ npm run chaos -- leader [--seed n] [--seconds 60] [--clients 64] [--quick]
 npm run chaos -- standby [--keys 1000000] [--session 1000] [--quick]
 npm run chaos -- sink [--seed n] [--kills 100] [--restarts 10] [--records 2000000] [--tamper ${sinkTamperings.join('|')}] [--quick]
 npm run chaos -- replay [--seed n] [--promotes 100] [--passes 12] [--tamper ${replayTamperings.join('|')}] [--quick]
+npm run chaos -- gateway [--records 100000] [--quick]
 npm run chaos -- rolling [--clients 1000] [--restarts 3] [--kills 4] [--quick]
 npm run chaos -- registry [--seed n] [--seconds 120] [--quick]`;
 /** How soon after a new leader commands are to go on. */
@@ -276,7 +279,41 @@ async function rolling(brokers: readonly string[], dataDir: string): Promise<boo
   return found.length === 0;
 }
 
-const runs = { rolling, engine, commands: commandsRun, bank, leader, standby, sink, replay, registry };
+/** Events between four nodes, of which one is stopped, one killed and one cut off, over both ways. */
+async function gateway(brokers: readonly string[], dataDir: string): Promise<boolean> {
+  const events = number(values.records, quick ? 20_000 : 100_000);
+  const canBeCut = spawnSync('unshare', ['--map-root-user', '--net', 'ip', 'link', 'set', 'lo', 'up']).status === 0;
+  if (!canBeCut) console.log('no node is cut off: this system gives no network namespaces (unshare, ip)');
+  const once = (forMs: number): readonly NodeDisturbance[] => [
+    { kind: 'stop', forMs },
+    ...(canBeCut ? [{ kind: 'cut' as const, forMs }] : []),
+    { kind: 'kill', forMs: forMs / 4 },
+  ];
+  const way = (kind: 'http' | 'kafka'): NodeDisturbance => ({ kind, forMs: 0 });
+  const rounds = quick
+    ? [way('http'), ...once(2000)]
+    : [...once(3000), way('http'), ...once(3000), way('kafka'), way('http'), ...once(12_000), way('kafka')];
+  console.log(`${events} durable and ${events} transient events among four nodes, and ${rounds.length} disturbances`);
+  const began = performance.now();
+  const perSecond = quick ? 400 : 300;
+  const { found, calm, disturbed } = await chaosGateway({
+    ...{ brokers, dataDir, events, perSecond, disturbances: rounds, ownNetwork: canBeCut, deadlineMs: 600_000, progress },
+  });
+  const seconds = Math.round((performance.now() - began) / 1000);
+  for (const line of found.slice(0, 50)) console.log(line);
+  const told = (name: string, { events: count, p50, p99 }: typeof calm): void =>
+    console.log(`durable events ${name}: p50 ${p50} ms, p99 ${p99} ms (${count} events)`);
+  told('in calm', calm);
+  told('of the other nodes, while one was stopped, cut off or killed', disturbed);
+  console.log(
+    found.length === 0
+      ? `durable events came once and in order, and every transient one that did not come is counted (${seconds} s)`
+      : `${found.length} differences (${seconds} s)`,
+  );
+  return found.length === 0;
+}
+
+const runs = { gateway, rolling, engine, commands: commandsRun, bank, leader, standby, sink, replay, registry };
 const tamperingOf: Readonly<Record<string, string | undefined>> = {
   engine: tampering,
   commands: commandTampering,

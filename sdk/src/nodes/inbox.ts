@@ -60,7 +60,8 @@ export function openInbox({ kafka, topic, run, store, fanOut, log }: InboxOption
   let turn: Promise<unknown> = Promise.resolve();
   let reader: Reader | undefined;
   let reading: Promise<void> | undefined;
-  let closed = false;
+  const stop = new AbortController();
+  const stopped = (): boolean => stop.signal.aborted;
 
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
     const done = turn.then(work);
@@ -101,7 +102,7 @@ export function openInbox({ kafka, topic, run, store, fanOut, log }: InboxOption
   };
 
   const read = async (from: Reader): Promise<void> => {
-    for (let failures = 0; !closed;) {
+    for (let failures = 0; !stopped();) {
       try {
         for (const slice of await from.fetch()) {
           if (slice.nextOffset === position) continue;
@@ -118,7 +119,7 @@ export function openInbox({ kafka, topic, run, store, fanOut, log }: InboxOption
         }
         failures = 0;
       } catch (error) {
-        if (closed) return;
+        if (stopped()) return;
         log('warn', 'the events of this node cannot be read', { topic, error: String(error) });
         from.assign(at, position ?? 'earliest');
         await sleep(backOffMs(failures++));
@@ -140,7 +141,7 @@ export function openInbox({ kafka, topic, run, store, fanOut, log }: InboxOption
         let taken = 0;
         for (const arrival of arrivals) {
           const row = senders.get(sender);
-          if (closed || row?.run !== arrival.run) break;
+          if (stopped() || row?.run !== arrival.run) break;
           if (arrival.event.delivery === 'durable' && arrival.number > row.had.durable + 1) break;
           await handOut(row, arrival);
           taken += 1;
@@ -150,8 +151,8 @@ export function openInbox({ kafka, topic, run, store, fanOut, log }: InboxOption
         return { taken, had: row !== undefined && row.run === arrivals[0]?.run ? row.had : nothingHad };
       }),
     async close() {
-      if (closed) return;
-      closed = true;
+      if (stopped()) return;
+      stop.abort();
       await reader?.close();
       await reading;
       await turn;

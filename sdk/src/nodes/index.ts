@@ -1,4 +1,4 @@
 /** Events between named nodes. */
-export { openNode, type Node, type NodeOptions } from './nodes.js';
+export { nodeEvents, openNode, type Node, type NodeHome, type NodeOptions } from './nodes.js';
 export type { LaneStatus } from './lane.js';
 export type { Received } from './inbox.js';

@@ -3,6 +3,8 @@ import type { Instance, Kafka, Log, Producer, Store, Table, TopicCatalogue } fro
 import type { Instances } from '../cluster/instances.js';
 import type { Endpoint } from '../endpoint/endpoint.js';
 import { createFanOut } from '../routed/fan-out.js';
+import type { Events } from '../routed/events.js';
+import { eventsOver, type EventsOfInstance } from '../routed/instance-events.js';
 import type { Destination, EventTransport } from '../routed/transport.js';
 import { fromBody, readTaken, takenBody, toBody, toRecord, type Arrival, type Taken } from './arrival.js';
 import { openInbox, type Received } from './inbox.js';
@@ -143,11 +145,23 @@ export async function openNodeOf(parts: NodeParts, { maxWaiting = 10_000, lookEv
   };
 }
 
+/** What a node takes of a running bundle. */
+export interface NodeHome {
+  readonly instance: Instance;
+  readonly instances: Instances;
+  readonly endpoint: Endpoint;
+}
+
+/** The events of a running bundle, between nodes; they end with `close`, before the bundle. */
+export const nodeEvents = (home: NodeHome, { maxWaiting, lookEveryMs, ...rest }: NodeOptions & EventsOfInstance = {}): Events =>
+  eventsOver(
+    home.instance,
+    () => openNode(home, { ...(maxWaiting === undefined ? {} : { maxWaiting }), ...(lookEveryMs === undefined ? {} : { lookEveryMs }) }),
+    rest,
+  );
+
 /** The node of a running bundle, by the id of its instance. It is closed before the bundle. */
-export function openNode(
-  { instance, instances, endpoint }: { readonly instance: Instance; readonly instances: Instances; readonly endpoint: Endpoint },
-  options: NodeOptions = {},
-): Promise<Node> {
+export function openNode({ instance, instances, endpoint }: NodeHome, options: NodeOptions = {}): Promise<Node> {
   const { id, incarnation, kafka, topics, producer, now, log, config } = instance;
   return openNodeOf(
     {

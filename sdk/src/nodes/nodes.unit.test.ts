@@ -107,7 +107,7 @@ describe.each(['kafka', 'http'] as const)('events of nodes over %s', (way) => {
     const held = Array.from({ length: 5 }, () =>
       one.node.send(event(), toTwo).then(
         () => 'sent',
-        (error: { code: string }) => error.code,
+        (error: unknown) => (error as { code: string }).code,
       ),
     );
     await one.node.send(event(), { scope: 'node', node: 'three' });

@@ -14,7 +14,11 @@ export function carriedHeaders({ id, routing, emitter, at, delivery, contentType
 }
 
 /** Undefined for what is no event of ours. */
-export function carriedEvent({ value, headers, timestamp }: Pick<ConsumedRecord, 'value' | 'headers' | 'timestamp'>): CarriedEvent | undefined {
+export function carriedEvent({
+  value,
+  headers,
+  timestamp,
+}: Pick<ConsumedRecord, 'value' | 'headers' | 'timestamp'>): CarriedEvent | undefined {
   const { id, type: routing, time, contentType, correlationId, causationId, traceparent } = readMeta(headers);
   const [host, kind, ...name] = headers[names.emitter]?.toString().split('.') ?? [];
   if (routing === undefined || value === null || id === undefined || contentType === undefined || kind === undefined || name.length === 0)
