@@ -252,14 +252,16 @@ export function addressOf(
   return { topic: topics.commands(name).name, key: id, commandId };
 }
 
-const sharedMeta = ({ correlationId, causationId, traceparent, actor, context }: AskOptions): RequestMeta => ({
+/** What any request hands on. */
+export const sharedMeta = ({ correlationId, causationId, traceparent, actor, context }: AskOptions): RequestMeta => ({
   correlationId,
   causationId,
   traceparent,
   actor,
   context,
 });
-const commandMeta = ({ correlationId, causationId, traceparent, actor, context, expectedVersion }: SendOptions): RequestMeta => ({
+/** What a command hands on. */
+export const commandMeta = ({ correlationId, causationId, traceparent, actor, context, expectedVersion }: SendOptions): RequestMeta => ({
   correlationId,
   causationId,
   traceparent,
@@ -268,7 +270,8 @@ const commandMeta = ({ correlationId, causationId, traceparent, actor, context, 
   expectedVersion: expectedVersion === 'none' ? 0 : expectedVersion === 'any' ? undefined : expectedVersion,
 });
 
-function toResult(reply: Reply, commandId: string, aggregateId: string): CommandResult {
+/** @throws SpoolError what the reply refuses with */
+export function toResult(reply: Reply, commandId: string, aggregateId: string): CommandResult {
   const { outcome, version, events, position } = reply;
   if (outcome !== 'applied' && outcome !== 'duplicate') throw refusal(reply);
   return { status: outcome, commandId, aggregateId, version: version ?? 0, events, position };

@@ -5,7 +5,22 @@ import type { AskOptions } from '../gateway/messages.js';
 import { intercept, type Intercepted } from '../interceptor/interceptor.js';
 import type { PostgresDatabase } from '../postgres/database.js';
 import type { Aliases } from '../registry/aliases.js';
-import type { ReplySender } from './replying.js';
+import type { Answered, ReplySender } from './replying.js';
+
+/** A query that came another way than Kafka. */
+export interface AskedHere {
+  readonly type: string;
+  readonly value: Buffer;
+  readonly meta: ReadMeta;
+  /** The position that the answer must reflect. */
+  readonly after: string | undefined;
+}
+
+/** What this process answers by itself, for calls that come another way than Kafka. */
+export interface Here {
+  /** By type of query. @throws what `ask` does */
+  readonly queries: Map<string, (asked: AskedHere, signal: AbortSignal) => Promise<Answered>>;
+}
 
 /** What the host of a component works with. */
 export interface Hosting {
@@ -22,6 +37,7 @@ export interface Hosting {
   readonly aliases: Aliases;
   /** See `BundleConfig.postgres`. */
   readonly postgres?: PostgresDatabase | undefined;
+  readonly here: Here;
 }
 
 /** Runs a handler within the interceptors of the bundle. */

@@ -32,7 +32,7 @@ import { hostSaga } from '../saga/host.js';
 import { openAliases } from '../registry/aliases.js';
 import { openRegistry, type Registry } from '../registry/registry.js';
 import { openAnnouncements } from './announcements.js';
-import type { Hosting } from './hosting.js';
+import type { Here, Hosting } from './hosting.js';
 import { createReplySender } from './replying.js';
 
 export interface BundleConfig {
@@ -75,6 +75,8 @@ export interface RunningBundle extends AsyncDisposable {
   readonly instances: Instances;
   /** Takes calls of other instances; it listens from its first route on, and the table of instances tells where. */
   readonly endpoint: Endpoint;
+  /** What its components answer in this process. */
+  readonly here: Here;
   /** Resolves when all invokers have ended; rejects with the first error of one. */
   readonly invokers: Promise<void>;
   /** Takes the bundle out of the registry, finishes what is under way and stops. */
@@ -156,6 +158,7 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       sessionTimeoutMs: config.sessionTimeoutMs,
       aliases,
       postgres: config.postgres,
+      here: { queries: new Map() },
     };
     for (const saga of of('saga')) await hostSaga(hosting, saga);
     for (const aggregate of of('aggregate')) {
@@ -237,7 +240,17 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       throw error;
     }
     instance.ready();
-    return { instance, gateway, registry, instances, endpoint, invokers: invokers.done, close, [Symbol.asyncDispose]: close };
+    return {
+      instance,
+      gateway,
+      registry,
+      instances,
+      endpoint,
+      here: hosting.here,
+      invokers: invokers.done,
+      close,
+      [Symbol.asyncDispose]: close,
+    };
   } catch (error) {
     refuse(error);
     await closeAll();

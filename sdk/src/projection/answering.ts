@@ -2,7 +2,7 @@ import { SpoolError, toSpoolError, type Decoder, type Encoder, type ReadMeta } f
 import type { ConsumedRecord, Offset } from '@spool/streams';
 import { afterHeader } from '../gateway/gateway.js';
 import { fromSubscribeHeader, subscribeHeader } from '../gateway/subscription.js';
-import { handled, type Hosting } from '../host/hosting.js';
+import { handled, type AskedHere, type Hosting } from '../host/hosting.js';
 import { expired, expiry, problemOf, type Answered } from '../host/replying.js';
 import { emitSpan, microsSince } from '../host/spans.js';
 import { fromToken, toToken } from '../position/token.js';
@@ -54,8 +54,7 @@ export async function answerOne(
   meta: ReadMeta,
   stopping: AbortSignal,
 ): Promise<void> {
-  const { model, hosting } = options;
-  const { instance, replies } = hosting;
+  const { instance, replies } = options.hosting;
   const began = performance.now();
   const type = meta.type ?? '';
   const header = record.headers[subscribeHeader]?.toString();
@@ -68,14 +67,8 @@ export async function answerOne(
     if (subscription !== undefined && subscriptions === undefined)
       throw new SpoolError('INVALID_REQUEST', `${options.component} takes no subscriptions: no instance holds all that it answers from`);
     if (expired(meta, now)) return { outcome: 'expired', problem: expiry(meta, now) };
-    const handler = options.handlers.get(type);
-    if (handler === undefined || record.value === null) {
-      throw new SpoolError('UNKNOWN_QUERY', `${options.component} does not answer ${type}`);
-    }
-    await options.ready?.(meta.deadline ?? now);
     const after = record.headers[afterHeader]?.toString();
-    if (after !== undefined) await model?.reach(fromToken(after), meta.deadline ?? now);
-    const query: Query = { type, meta, handler, key: record.value, request: await handler.request.decode(record.value) };
+    const query = await prepare(options, { type, meta, value: record.value, after });
     if (subscriptions !== undefined && subscription !== undefined) {
       const pending = subscriptions.take(subscription, meta, (signal) => safely(options, type, () => evaluate(options, query, { signal })));
       state.taken = true;
@@ -87,17 +80,36 @@ export async function answerOne(
   if (header?.endsWith(';0') === true) return subscriptions?.end(fromSubscribeHeader(header).id);
   const answer = await safely(options, type, reply);
   if (!state.taken) replies.send(state.repliesTo, answer);
-  emitSpan(instance, {
-    component: options.component,
-    componentKind: options.componentKind,
+  emitAnswer(options, { type, meta, record, began }, answer);
+}
+
+/** As `answerOne`, and gives the answer to whoever calls. */
+export async function answerHere(options: Served, asked: AskedHere, signal: AbortSignal): Promise<Answered> {
+  const { type, meta } = asked;
+  const { instance } = options.hosting;
+  const began = performance.now();
+  const answer = await safely(options, type, async () => {
+    if (expired(meta, instance.now())) return { outcome: 'expired', problem: expiry(meta, instance.now()) };
+    return evaluate(options, await prepare(options, asked), { signal });
+  });
+  emitAnswer(options, { type, meta, record: undefined, began }, answer);
+  return answer;
+}
+
+function emitAnswer(
+  { hosting, component, componentKind }: QueryHostOptions,
+  { began, ...of }: Pick<AskedHere, 'type' | 'meta'> & { readonly record: ConsumedRecord | undefined; readonly began: number },
+  { outcome, problem }: Answered,
+): void {
+  emitSpan(hosting.instance, {
+    ...of,
+    component,
+    componentKind,
     messageKind: 'query',
-    type,
-    record,
-    meta,
     handleUs: microsSince(began),
     commitUs: 0,
-    outcome: answer.outcome,
-    errorClass: answer.outcome === 'expired' ? 'EXPIRED' : (answer.problem?.code ?? null),
+    outcome,
+    errorClass: outcome === 'expired' ? 'EXPIRED' : (problem?.code ?? null),
     replayId: null,
   });
 }
@@ -109,6 +121,19 @@ interface Query {
   /** The request as it came. */
   readonly key: Buffer;
   readonly request: unknown;
+}
+
+/** Waits until there is something to answer from, and for the position. @throws SpoolError UNKNOWN_QUERY, UNAVAILABLE, EXPIRED, RECORD_UNREADABLE */
+async function prepare(
+  { handlers, component, ready, model, hosting }: Served,
+  { type, meta, value, after }: Omit<AskedHere, 'value'> & { readonly value: Buffer | null },
+): Promise<Query> {
+  const handler = handlers.get(type);
+  if (handler === undefined || value === null) throw new SpoolError('UNKNOWN_QUERY', `${component} does not answer ${type}`);
+  const deadline = meta.deadline ?? hosting.instance.now();
+  await ready?.(deadline);
+  if (after !== undefined) await model?.reach(fromToken(after), deadline);
+  return { type, meta, handler, key: value, request: await handler.request.decode(value) };
 }
 
 async function evaluate(options: Served, { type, meta, handler, key, request }: Query, context: QueryContext): Promise<Answered> {

@@ -1,10 +1,11 @@
 import { readMeta, SpoolError } from '@spool/schemas';
-import { offsetWork, type RunningProcessor } from '@spool/streams';
+import { offsetWork, partitionOf, type RunningProcessor } from '@spool/streams';
 import { consumerId } from '../bundle/descriptor.js';
 import { defaultContext } from '../context/context.js';
-import type { Hosting } from '../host/hosting.js';
+import type { AskedHere, Hosting } from '../host/hosting.js';
+import type { Answered } from '../host/replying.js';
 import type { ReadModel } from '../projector/read-model.js';
-import { answerOne, unbound, type Answering, type QueryHandler, type QueryHostOptions, type Served } from './answering.js';
+import { answerHere, answerOne, unbound, type Answering, type QueryHandler, type QueryHostOptions, type Served } from './answering.js';
 import { hostOwnerQueries } from './owner-queries.js';
 import type { Projection } from './projection.js';
 import { createResultCache } from './result-cache.js';
@@ -86,13 +87,31 @@ export async function hostProjection(
   const { name: component, maxSubscriptions } = projection;
   const options = { hosting, component, componentKind: 'projection', consumer, topic, maxSubscriptions } as const;
   const { keys } = projection;
-  if (keys === undefined) return hostQueries(options, contexts);
+  const here = (partOf: (asked: AskedHere, part: Answering) => Answering | Promise<Answering>): void => {
+    const answer = async (asked: AskedHere, signal: AbortSignal): Promise<Answered> => {
+      const { context = defaultContext } = asked.meta;
+      const part = contexts.get('all') ?? contexts.get(context);
+      if (part === undefined) throw unbound(options, contexts, context);
+      return answerHere({ ...options, ...(await partOf(asked, part)) }, asked, signal);
+    };
+    for (const type of Object.keys(projection.queries)) hosting.here.queries.set(type, answer);
+  };
+  if (keys === undefined) {
+    here((_, part) => part);
+    return hostQueries(options, contexts);
+  }
   const [events] = projection.reads.of;
   const partitions = (await instance.kafka.admin.offsets(instance.topics.events(events!.name).name)).length;
-  return hostOwnerQueries(options, contexts, partitions, async (type, value) => {
+  const keyFor = async (type: string, value: Buffer): Promise<string> => {
     const handler = contexts.values().next().value!.handlers.get(type);
     const keyOf = keys[type];
     if (handler === undefined || keyOf === undefined) throw new SpoolError('UNKNOWN_QUERY', `${component} does not answer ${type}`);
     return keyOf((await handler.request.decode(value)) as never);
+  };
+  here(async ({ type, value }, part) => {
+    const model = part.model?.parts?.of(partitionOf(await keyFor(type, value), partitions));
+    if (model !== undefined) return { handlers: part.handlers, model };
+    throw new SpoolError('UNAVAILABLE', `this instance does not own what ${component} answers ${type} from`, { retryAfterMs: 1000 });
   });
+  return hostOwnerQueries(options, contexts, partitions, keyFor);
 }

@@ -115,7 +115,13 @@ export async function startInMemory(
 }
 
 /** What the platform's registry does elsewhere: JSON finds its schemas there. */
-async function register(bundle: Bundle, kafka: Kafka, codec: Codec, topics: ReturnType<typeof topicCatalogue>, at: number): Promise<void> {
+export async function register(
+  bundle: Bundle,
+  kafka: Kafka,
+  codec: Codec,
+  topics: ReturnType<typeof topicCatalogue>,
+  at: number,
+): Promise<void> {
   const { id, version } = bundle;
   const descriptor = JSON.stringify(describe(bundle, topics));
   await kafka.admin.ensureTopics([topics.bundles]);

@@ -1,0 +1,95 @@
+import { randomUUID } from 'node:crypto';
+import { fromJson, SpoolError, toJson, type Codec, type PayloadOf, type RecordSchema } from '@spool/schemas';
+import type { TopicCatalogue } from '@spool/streams';
+import { addressOf, commandMeta, refusal, sharedMeta, toResult } from '../gateway/gateway.js';
+import type { Answer, AskOptions, CommandResult, SendOptions } from '../gateway/messages.js';
+import { newTraceparent } from '../host/traces.js';
+import type { CommandTarget, QueryTarget } from '../messages.js';
+import type { Payloads, Queries, QuerySchemas } from '../payloads.js';
+import type { Registry } from '../registry/registry.js';
+import type { Call, CallTransport } from './call.js';
+
+/** Gives the call up. */
+interface Given {
+  readonly signal?: AbortSignal;
+}
+
+/** Commands and queries to other instances, without Kafka between the two. */
+export interface Direct extends AsyncDisposable {
+  /** As `send` of the gateway. @throws SpoolError also FORBIDDEN, UNAVAILABLE */
+  send<C extends Payloads, K extends keyof C & string>(
+    target: CommandTarget<string, C>,
+    type: K,
+    id: string | null,
+    payload: PayloadOf<C[K]>,
+    options?: SendOptions & Given,
+  ): Promise<CommandResult>;
+  sendJson(type: string, id: string | null, payload: unknown, options?: SendOptions & Given): Promise<CommandResult>;
+  /** As `ask` of the gateway. @throws SpoolError also FORBIDDEN, UNAVAILABLE */
+  ask<Q extends Queries, K extends keyof Q & string>(
+    projection: QueryTarget<string, Q>,
+    type: K,
+    request: PayloadOf<Q[K]['request']>,
+    options?: AskOptions & Given,
+  ): Promise<Answer<PayloadOf<Q[K]['view']>>>;
+  askJson(type: string, request: unknown, options?: AskOptions & Given): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+export interface DirectOptions {
+  readonly codec: Codec;
+  readonly topics: TopicCatalogue;
+  readonly registry: Registry;
+  readonly transport: Pick<CallTransport, 'call' | 'close'>;
+}
+
+const defaultTimeoutMs = 10_000;
+
+/** What a program says, over any transport of calls. */
+export function createDirect({ codec, topics, registry, transport }: DirectOptions): Direct {
+  const send = async (
+    target: Pick<CommandTarget, 'kind' | 'name'>,
+    schema: RecordSchema<unknown>,
+    type: string,
+    to: string | null,
+    payload: unknown,
+    { signal, ...sent }: SendOptions & Given,
+  ): Promise<CommandResult> => {
+    // The id is made once, and not for each try.
+    const { topic, key, commandId } = addressOf(topics, target, to, sent);
+    const value = (await codec.encoder(topic, schema)).encode(payload);
+    const { timeoutMs = defaultTimeoutMs, refuseReuse, priority } = sent;
+    const meta = { ...commandMeta(sent), traceparent: sent.traceparent ?? newTraceparent() };
+    const call: Call = { kind: 'command', id: commandId, type, key, value, timeoutMs, meta, refuseReuse, priority };
+    return toResult(await transport.call(call, signal), commandId, key);
+  };
+  const ask = async (topic: string, query: QuerySchemas, type: string, request: unknown, { signal, ...asked }: AskOptions & Given) => {
+    const value = (await codec.encoder(topic, query.request)).encode(request);
+    const { timeoutMs = defaultTimeoutMs, after } = asked;
+    const meta = { ...sharedMeta(asked), traceparent: asked.traceparent ?? newTraceparent() };
+    const reply = await transport.call({ kind: 'query', id: randomUUID(), type, key: null, value, timeoutMs, meta, after }, signal);
+    if (reply.outcome !== 'answered' || reply.view === null) throw refusal(reply);
+    return { view: await codec.decoder(query.view).decode(reply.view), position: reply.position };
+  };
+  return {
+    send: (target, type, id, payload, sent = {}) => send(target, target.commands[type]!, type, id, payload, sent),
+    async sendJson(type, id, payload, sent = {}) {
+      const known = registry.payload('command', type);
+      if (known === undefined) throw new SpoolError('UNKNOWN_COMMAND', `no bundle declares the command ${type}`);
+      const kind = registry.component(known.component)?.kind === 'service' ? 'service' : 'aggregate';
+      return send({ kind, name: known.component }, known.recordSchema, type, id, fromJson(known.recordSchema, payload), sent);
+    },
+    ask: (projection, type, request, asked = {}) =>
+      ask(topics.queries(projection.name).name, projection.queries[type]!, type, request, asked) as Promise<Answer<never>>,
+    async askJson(type, request, asked = {}) {
+      const known = registry.payload('query', type);
+      const view = registry.payload('view', known?.view ?? '');
+      if (known === undefined || view === undefined) throw new SpoolError('UNKNOWN_QUERY', `no bundle declares the query ${type}`);
+      const schemas = { request: known.recordSchema, view: view.recordSchema };
+      const answer = await ask(known.topic, schemas, type, fromJson(schemas.request, request), asked);
+      return { view: toJson(schemas.view, answer.view), position: answer.position };
+    },
+    close: () => transport.close(),
+    [Symbol.asyncDispose]: () => transport.close(),
+  };
+}

@@ -1,0 +1,46 @@
+import type { RunningBundle } from '../host/start-bundle.js';
+import { createAnswering, type AnsweringOptions } from './answering.js';
+import { createDirect, type Direct } from './direct.js';
+import { discovery, type Discovery, type DiscoveryOptions } from './discovery.js';
+import { createExecutor, type ExecutorOptions } from './executor.js';
+import { path } from './frames.js';
+import { socketTransport, type SocketOptions } from './socket.js';
+import { createSocketServer, type SocketServerOptions } from './socket-server.js';
+
+/**
+ * Takes calls of other instances: queries of the bundle's projections, and commands, which go into the log by its own gateway.
+ * @returns ends with the bundle, or sooner
+ * @throws SpoolError INVALID_CONFIG (no key of the cluster), PORT_IN_USE
+ */
+export async function serveDirect(
+  running: RunningBundle,
+  options: AnsweringOptions & SocketServerOptions = {},
+): Promise<{ close(): Promise<void> }> {
+  const server = createSocketServer(createAnswering(running, options), running.instance.log, options);
+  await running.endpoint.upgrade(path, (upgrade) => server.take(upgrade));
+  return { close: () => server.close() };
+}
+
+export interface ConnectOptions
+  extends
+    Pick<ExecutorOptions, 'balancer' | 'attempts' | 'ejectMs'>,
+    Omit<SocketOptions, 'url' | 'token'>,
+    Pick<DiscoveryOptions, 'cacheMs'> {
+  /** @default by the tables of the registry and of the instances */
+  readonly discovery?: Discovery;
+}
+
+/** Calls others without Kafka between the two; what the components of the bundle declare, and nothing else. It ends before the bundle. */
+export function connectDirect(running: RunningBundle, options: ConnectOptions = {}): Direct {
+  const { registry, instances, endpoint, instance } = running;
+  const { now, codec, topics } = instance;
+  const own = options.discovery === undefined ? discovery(registry, instances, { ...options, now }) : undefined;
+  const open: ExecutorOptions['open'] = ({ instance: name, url }) =>
+    socketTransport({ ...options, url, token: async () => (await endpoint.tokens()).issue(name) });
+  const executor = createExecutor({ ...options, discovery: own ?? options.discovery!, open, now });
+  const close = (): Promise<void> => {
+    own?.close();
+    return executor.close();
+  };
+  return createDirect({ codec, topics, registry, transport: { call: executor.call, close } });
+}
