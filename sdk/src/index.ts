@@ -107,6 +107,7 @@ export {
   type Connection,
   type PlatformSettings,
 } from './settings/settings.js';
+export { streaming, type StreamContext, type Streaming, type StreamingOptions, type Streams } from './service/streaming.js';
 export { service, type Handle, type Service, type ServiceContext, type ServiceOptions } from './service/service.js';
 export {
   saga,

@@ -1,11 +1,14 @@
 import type { PayloadOf } from '@spool/schemas';
 import type { Payloads, Queries } from './payloads.js';
+import type { Streams } from './service/streaming.js';
 
 /** Whoever takes commands. */
 export interface CommandTarget<Name extends string = string, Commands extends Payloads = Payloads> {
   readonly kind: 'aggregate' | 'service';
   readonly name: Name;
   readonly commands: Commands;
+  /** Commands that it answers with streams of events. */
+  readonly streams?: Streams;
 }
 /** Whoever gives events. */
 export interface EventSource<Name extends string = string, Events extends Payloads = Payloads> {

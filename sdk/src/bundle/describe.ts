@@ -1,6 +1,7 @@
 import { SpoolError, type AvroSchema, type RecordSchema } from '@spool/schemas';
 import type { TopicCatalogue } from '@spool/streams';
 import { priorities } from '../service/priorities.js';
+import type { Service } from '../service/service.js';
 import type { Invoker } from '../invoker/invoker.js';
 import type { Observer } from '../observer/observer.js';
 import { boundContexts } from '../context/context.js';
@@ -76,6 +77,7 @@ function describeComponent(bundle: Bundle, component: Component, topics: TopicCa
           ...base,
           handles: Object.keys(component.commands),
           sends: Object.keys(component.events),
+          ...streamedBy(component),
           consumer: consumerId(bundle.id, componentName, 1),
           sources: priorities.map(([priority]) => topics.service(componentName, priority).name),
         },
@@ -146,10 +148,16 @@ function placeOf({ repository }: Bundle, component: Component): Pick<ComponentDe
   return { source: { ...source, url: `${url.replace(/\/$/, '')}/blob/${ref}/${path}#L${source.line}` } };
 }
 
+function streamedBy({ streams }: Service): Pick<ComponentDescriptor, 'streams'> {
+  const all = Object.entries(streams).map(([command, { events }]) => ({ command, events: Object.keys(events) }));
+  return all.length === 0 ? {} : { streams: all };
+}
+
 /** Commands and queries. */
 function sentBy({ sends, asks }: Pick<Observer, 'sends' | 'asks'>): Pick<ComponentDescriptor, 'sends' | 'asks'> {
   const queries = [...new Set(asks.flatMap((asked) => Object.keys(asked.queries)))];
-  const all = new Set([...sends.flatMap(({ commands }) => Object.keys(commands)), ...queries]);
+  const commands = sends.flatMap(({ commands, streams = {} }) => [...Object.keys(commands), ...Object.keys(streams)]);
+  const all = new Set([...commands, ...queries]);
   return { sends: [...all], ...(queries.length === 0 ? {} : { asks: queries }) };
 }
 /** How a component that reads events does so. */

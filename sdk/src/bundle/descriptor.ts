@@ -35,6 +35,8 @@ export const componentDescriptor = z.object({
   sends: z.array(name),
   /** Those among them that are queries, where it asks any. */
   asks: z.array(name).optional(),
+  /** Commands that it answers with streams of events, by direct calls. */
+  streams: z.array(z.object({ command: name, events: z.array(name) })).optional(),
   /** The consumer that runs it, and the topics it reads; absent for what consumes nothing. */
   consumer: z.string().optional(),
   /** What it is bound to, `all` for whatever there is: the consumer is that of the first, and each has one. Absent where it takes all by nature. */

@@ -5,9 +5,12 @@ import { addressOf, commandMeta, refusal, sharedMeta, toResult } from '../gatewa
 import type { Answer, AskOptions, CommandResult, SendOptions } from '../gateway/messages.js';
 import { newTraceparent } from '../host/traces.js';
 import type { CommandTarget, QueryTarget } from '../messages.js';
-import type { Payloads, Queries, QuerySchemas } from '../payloads.js';
+import type { MessageOf, Payloads, Queries, QuerySchemas } from '../payloads.js';
 import type { Registry } from '../registry/registry.js';
-import type { Call, CallTransport } from './call.js';
+import type { Streams } from '../service/streaming.js';
+import type { Call } from './call.js';
+import type { Executor } from './executor.js';
+import type { StreamOptions } from './stream.js';
 
 /** Gives the call up. */
 interface Given {
@@ -33,14 +36,28 @@ export interface Direct extends AsyncDisposable {
     options?: AskOptions & Given,
   ): Promise<Answer<PayloadOf<Q[K]['view']>>>;
   askJson(type: string, request: unknown, options?: AskOptions & Given): Promise<Answer>;
+  /**
+   * Sends a command that is answered with events as they come, each once and in order, also over a connection that breaks. Iterate over it; no more is
+   * made than is taken. It ends with `break`, its signal, or the last event.
+   * @throws SpoolError while it iterates: what the handler throws, and UNAVAILABLE, OVERLOADED, FORBIDDEN; INDETERMINATE where it cannot go on
+   */
+  stream<S extends Streams, K extends keyof S & string>(
+    target: { readonly kind: 'service'; readonly name: string; readonly streams: S },
+    type: K,
+    payload: PayloadOf<S[K]['command']>,
+    options?: DirectStreamOptions,
+  ): AsyncGenerator<MessageOf<S[K]['events']>, undefined>;
   close(): Promise<void>;
 }
+
+export interface DirectStreamOptions
+  extends Pick<SendOptions, 'commandId' | 'correlationId' | 'causationId' | 'traceparent' | 'actor' | 'context'>, StreamOptions {}
 
 export interface DirectOptions {
   readonly codec: Codec;
   readonly topics: TopicCatalogue;
   readonly registry: Registry;
-  readonly transport: Pick<CallTransport, 'call' | 'close'>;
+  readonly transport: Pick<Executor, 'call' | 'stream' | 'close'>;
 }
 
 const defaultTimeoutMs = 10_000;
@@ -71,6 +88,24 @@ export function createDirect({ codec, topics, registry, transport }: DirectOptio
     if (reply.outcome !== 'answered' || reply.view === null) throw refusal(reply);
     return { view: await codec.decoder(query.view).decode(reply.view), position: reply.position };
   };
+  async function* stream(
+    { name, streams }: { readonly name: string; readonly streams: Streams },
+    type: string,
+    payload: unknown,
+    sent: DirectStreamOptions,
+  ): AsyncGenerator<{ readonly type: string; readonly data: unknown }, undefined> {
+    const { command, events } = streams[type]!;
+    const { topic, commandId } = addressOf(topics, { kind: 'service', name }, null, sent);
+    const value = (await codec.encoder(topic, command)).encode(payload);
+    const meta = { ...sharedMeta(sent), traceparent: sent.traceparent ?? newTraceparent() };
+    const call = { id: commandId, type, value, meta, events: Object.keys(events) };
+    for await (const element of transport.stream(call, sent)) {
+      const schema = events[element.type];
+      if (schema === undefined) throw new SpoolError('EVENT_UNKNOWN', `${type} is not answered with ${element.type}`);
+      yield { type: element.type, data: await codec.decoder(schema).decode(Buffer.from(element.value)) };
+    }
+    return undefined;
+  }
   return {
     send: (target, type, id, payload, sent = {}) => send(target, target.commands[type]!, type, id, payload, sent),
     async sendJson(type, id, payload, sent = {}) {
@@ -89,6 +124,7 @@ export function createDirect({ codec, topics, registry, transport }: DirectOptio
       const answer = await ask(known.topic, schemas, type, fromJson(schemas.request, request), asked);
       return { view: toJson(schemas.view, answer.view), position: answer.position };
     },
+    stream: (target, type, payload, sent = {}) => stream(target, type, payload, sent) as AsyncGenerator<never, undefined>,
     close: () => transport.close(),
     [Symbol.asyncDispose]: () => transport.close(),
   };

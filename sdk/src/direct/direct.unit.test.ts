@@ -96,6 +96,7 @@ describe('direct calls', () => {
 
   it('end at their deadline and by their signal, and the work with them', async () => {
     const calls = direct([wired()]);
+    await calls.send(Counter, 'Add', 'a', { n: 0 });
     await expect(calls.ask(Slow, 'Wait', {}, { timeoutMs: 50 })).rejects.toEqual(code('INDETERMINATE'));
     const stop = new AbortController();
     const given = calls.ask(Slow, 'Wait', {}, { signal: stop.signal });

@@ -1,8 +1,9 @@
 import { SpoolError, toSpoolError, type Reply } from '@spool/schemas';
 import { refusal } from '../gateway/gateway.js';
 import { roundRobin, type Balancer } from './balancing.js';
-import type { Call, CallTransport } from './call.js';
+import type { Call, CallTransport, StreamCall, StreamLink, StreamSink } from './call.js';
 import type { Discovery, Place } from './discovery.js';
+import { takeStream, type NewStream, type ReceivedElement, type StreamOptions } from './stream.js';
 
 export interface ExecutorOptions {
   readonly discovery: Discovery;
@@ -16,6 +17,15 @@ export interface ExecutorOptions {
   readonly ejectMs?: number;
 }
 
+/** Commands, queries and streams, to whoever handles them. */
+export interface Executor extends Omit<CallTransport, 'link'> {
+  /** The elements of a stream: from one instance as long as it is there, from another where the handler can go on with it. */
+  stream(call: NewStream, options?: StreamOptions): AsyncGenerator<ReceivedElement, undefined>;
+}
+
+/** A stream that broke is taken up where it was for so long, in milliseconds. */
+const sameMs = 2000;
+
 interface Opened {
   readonly url: string;
   readonly transport: CallTransport;
@@ -26,7 +36,7 @@ interface Opened {
  * Calls one of those who handle the call. Where that fails for the moment the same call goes to another: a query changes nothing, and a command has the
  * same id there, so that it is applied once whatever became of it before.
  */
-export function createExecutor(options: ExecutorOptions): CallTransport {
+export function createExecutor(options: ExecutorOptions): Executor {
   const { discovery, open, now, balancer = roundRobin(), attempts = 3, ejectMs = 5000 } = options;
   const opened = new Map<string, Opened>();
   let inFlight = 0;
@@ -50,8 +60,7 @@ export function createExecutor(options: ExecutorOptions): CallTransport {
       void transport.close();
     }
   };
-  const choose = (call: Call, tried: ReadonlySet<string>): Place | undefined => {
-    const places = discovery.find(call);
+  const choose = (places: readonly Place[], tried: ReadonlySet<string>, call: Call): Place | undefined => {
     prune(places);
     const left = places.filter(({ instance }) => !tried.has(instance));
     const well = left.filter(({ instance }) => (opened.get(instance)?.ejectedUntil ?? 0) <= now());
@@ -77,21 +86,41 @@ export function createExecutor(options: ExecutorOptions): CallTransport {
     const tried = new Set<string>();
     let failed: SpoolError | undefined;
     for (;;) {
-      const place = tried.size < attempts ? choose(wanted, tried) : undefined;
-      if (place === undefined) {
-        throw failed ?? new SpoolError('UNAVAILABLE', `no instance takes calls for ${wanted.type}`, { retryAfterMs: 1000 });
-      }
+      const place = tried.size < attempts ? choose(discovery.find(wanted), tried, wanted) : undefined;
+      if (place === undefined) throw failed ?? nobody(wanted.type);
       tried.add(place.instance);
       try {
         return await once(place, { ...wanted, timeoutMs: Math.max(0, until - performance.now()) }, signal);
       } catch (thrown) {
         const error = thrown as SpoolError;
         const elsewhere = error.code === 'UNAVAILABLE' || error.code === 'OVERLOADED' || isLost(error);
-        if (!elsewhere || signal?.aborted === true || performance.now() >= until) throw isLost(failed) ? failed : error;
+        if (!elsewhere || signal?.aborted === true || performance.now() >= until)
+          throw failed !== undefined && isLost(failed) ? failed : error;
         // Whatever comes later, it may have been carried out.
-        failed = isLost(failed) ? failed : error;
+        if (failed === undefined || !isLost(failed)) failed = error;
       }
     }
+  };
+  const stream = (wanted: NewStream, streamOptions?: StreamOptions): AsyncGenerator<ReceivedElement, undefined> => {
+    let home: Place | undefined;
+    const connect = (call: StreamCall, sink: StreamSink, brokenMs: number): StreamLink => {
+      const places = closing === undefined ? discovery.find({ kind: 'stream', ...wanted }) : [];
+      const same = places.find(({ instance }) => instance === home?.instance);
+      const elsewhere = (): Place | undefined =>
+        choose(places, new Set(home === undefined ? [] : [home.instance]), { ...wanted, kind: 'command', key: null, timeoutMs: 0 });
+      home = same !== undefined && brokenMs < sameMs ? same : (elsewhere() ?? same);
+      if (home === undefined) {
+        queueMicrotask(() => sink.failed(nobody(wanted.type)));
+        return { grant: () => undefined, cancel: () => undefined };
+      }
+      const there = at(home);
+      const failed = (error: SpoolError): void => {
+        if (isLost(error) || error.facts.unreached === true) there.ejectedUntil = now() + ejectMs;
+        sink.failed(error);
+      };
+      return there.transport.link(call, { next: sink.next, completed: sink.completed, failed });
+    };
+    return takeStream(connect, wanted, streamOptions);
   };
   const close = (): Promise<void> =>
     (closing ??= Promise.all([...opened.values()].map(({ transport }) => transport.close())).then(() => undefined));
@@ -107,9 +136,13 @@ export function createExecutor(options: ExecutorOptions): CallTransport {
         inFlight -= 1;
       }
     },
+    stream,
     close,
     [Symbol.asyncDispose]: close,
   };
 }
 
-const isLost = (error: SpoolError | undefined): error is SpoolError => error?.facts.lost === true;
+const nobody = (type: string): SpoolError =>
+  new SpoolError('UNAVAILABLE', `no instance takes calls for ${type}`, { retryAfterMs: 1000, facts: { unreached: true } });
+
+const isLost = ({ facts }: SpoolError): boolean => facts.lost === true;

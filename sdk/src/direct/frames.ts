@@ -8,16 +8,18 @@ export const path = '/direct/v1';
 /** Of one message, in bytes: what Kafka takes too. */
 export const maxFrameBytes = 1024 * 1024;
 
+/** The most elements of a stream that may be on their way or wait to be taken, and that are kept until they have come. */
+export const maxWindow = 256;
+
 const text = z.string().max(1000);
-/** Numbers the calls of one socket. */
-const call = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
+const number = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
 const bytes = z.custom<Uint8Array>((given) => given instanceof Uint8Array, 'expected bytes');
-const ofCall = {
-  call,
+const base = {
+  /** Numbers the calls of one socket. */
+  call: number,
   id: text.min(1),
   type: text.min(1),
   value: bytes,
-  timeoutMs: z.number().min(0).max(86_400_000),
   meta: z.strictObject({
     correlationId: text.optional(),
     causationId: text.optional(),
@@ -27,6 +29,8 @@ const ofCall = {
     expectedVersion: z.union([z.int().min(0), z.literal('exists')]).optional(),
   }),
 };
+
+const ofCall = { ...base, timeoutMs: z.number().min(0).max(86_400_000) };
 
 /** What a caller says. */
 const asked = z.discriminatedUnion('t', [
@@ -38,8 +42,16 @@ const asked = z.discriminatedUnion('t', [
     refuseReuse: z.boolean().optional(),
     priority: z.enum(['high', 'normal', 'low']).optional(),
   }),
+  z.strictObject({
+    t: z.literal('stream'),
+    ...base,
+    events: z.array(text.min(1)).min(1).max(100),
+    after: number,
+    upTo: number,
+  }),
+  z.strictObject({ t: z.literal('credit'), call: number, upTo: number, has: number }),
   /** Nobody waits for it any more. */
-  z.strictObject({ t: z.literal('cancel'), call }),
+  z.strictObject({ t: z.literal('cancel'), call: number }),
 ]);
 export type Asked = z.output<typeof asked>;
 
@@ -48,7 +60,7 @@ const violation = z.strictObject({ pointer: z.string(), message: z.string() });
 const told = z.discriminatedUnion('t', [
   z.strictObject({
     t: z.literal('reply'),
-    call,
+    call: number,
     outcome: z.enum(['applied', 'duplicate', 'rejected', 'conflict', 'expired', 'indeterminate', 'answered', 'failed']),
     version: z.number().nullable(),
     events: z.array(z.strictObject({ id: z.string(), type: z.string(), version: z.number() })).readonly(),
@@ -56,10 +68,12 @@ const told = z.discriminatedUnion('t', [
     view: bytes.nullable(),
     problem: z.strictObject({ code: z.string(), detail: z.string(), violations: z.array(violation).readonly() }).nullable(),
   }),
+  z.strictObject({ t: z.literal('next'), call: number, number, type: z.string(), value: bytes }),
+  z.strictObject({ t: z.literal('completed'), call: number, last: number }),
   /** Without a call: of the socket, which ends. */
   z.strictObject({
     t: z.literal('error'),
-    call: call.optional(),
+    call: number.optional(),
     code: z.string(),
     detail: z.string(),
     violations: z.array(violation).readonly(),

@@ -2,23 +2,31 @@ import type { RunningBundle } from '../host/start-bundle.js';
 import { createAnswering, type AnsweringOptions } from './answering.js';
 import { createDirect, type Direct } from './direct.js';
 import { discovery, type Discovery, type DiscoveryOptions } from './discovery.js';
+import { createSessions, type SessionsOptions } from './sessions.js';
 import { createExecutor, type ExecutorOptions } from './executor.js';
 import { path } from './frames.js';
 import { socketTransport, type SocketOptions } from './socket.js';
 import { createSocketServer, type SocketServerOptions } from './socket-server.js';
 
 /**
- * Takes calls of other instances: queries of the bundle's projections, and commands, which go into the log by its own gateway.
+ * Takes calls of other instances: queries of the bundle's projections, streaming commands of its services, and other commands, which go into the log by
+ * its own gateway.
  * @returns ends with the bundle, or sooner
  * @throws SpoolError INVALID_CONFIG (no key of the cluster), PORT_IN_USE
  */
 export async function serveDirect(
   running: RunningBundle,
-  options: AnsweringOptions & SocketServerOptions = {},
+  options: AnsweringOptions & SessionsOptions & SocketServerOptions = {},
 ): Promise<{ close(): Promise<void> }> {
-  const server = createSocketServer(createAnswering(running, options), running.instance.log, options);
+  const sessions = createSessions(running, options);
+  const server = createSocketServer(createAnswering(running, options), sessions, running.instance.log, options);
   await running.endpoint.upgrade(path, (upgrade) => server.take(upgrade));
-  return { close: () => server.close() };
+  return {
+    async close() {
+      await server.close();
+      await sessions.close();
+    },
+  };
 }
 
 export interface ConnectOptions
@@ -42,5 +50,5 @@ export function connectDirect(running: RunningBundle, options: ConnectOptions = 
     own?.close();
     return executor.close();
   };
-  return createDirect({ codec, topics, registry, transport: { call: executor.call, close } });
+  return createDirect({ codec, topics, registry, transport: { call: executor.call, stream: executor.stream, close } });
 }

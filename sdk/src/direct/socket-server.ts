@@ -4,6 +4,7 @@ import { WebSocketServer, type WebSocket } from 'ws';
 import type { EndpointUpgrade } from '../endpoint/endpoint.js';
 import type { Caller } from '../endpoint/tokens.js';
 import type { Answering } from './answering.js';
+import type { Sessions } from './sessions.js';
 import { errorFrame, fromCaller, maxFrameBytes, protocol, toFrame, type Asked, type Told } from './frames.js';
 
 export interface SocketServerOptions {
@@ -18,6 +19,7 @@ export interface SocketServerOptions {
 /** Takes the sockets of callers. */
 export function createSocketServer(
   answering: Answering,
+  sessions: Sessions,
   log: Log,
   options: SocketServerOptions = {},
 ): { take(upgrade: EndpointUpgrade): void; close(): Promise<void> } {
@@ -32,7 +34,7 @@ export function createSocketServer(
   return {
     take({ request, socket, head, caller, signal }) {
       server.handleUpgrade(request, socket, head, (ws) => {
-        serve(ws, caller, AbortSignal.any([signal, stop.signal]), answering, log, options);
+        serve(ws, caller, AbortSignal.any([signal, stop.signal]), answering, sessions, log, options);
       });
     },
     async close() {
@@ -47,9 +49,18 @@ export function createSocketServer(
   };
 }
 
-function serve(ws: WebSocket, caller: Caller, stopping: AbortSignal, answering: Answering, log: Log, options: SocketServerOptions): void {
+function serve(
+  ws: WebSocket,
+  caller: Caller,
+  stopping: AbortSignal,
+  answering: Answering,
+  sessions: Sessions,
+  log: Log,
+  options: SocketServerOptions,
+): void {
   const { maxCallsOfSocket = 512, maxBufferedBytes = 8 * 1024 * 1024, pingEveryMs = 15_000 } = options;
   const underWay = new Map<number, AbortController>();
+  const streams = new Map<number, ReturnType<Sessions['open']>>();
 
   const tell = (frame: Told): void => {
     if (ws.readyState !== ws.OPEN) return;
@@ -62,14 +73,30 @@ function serve(ws: WebSocket, caller: Caller, stopping: AbortSignal, answering: 
     if (error.code === 'INTERNAL') log('error', 'a call of another instance failed', { caller: caller.instance, error: error.message });
     tell(errorFrame(of, error));
   };
+  const admit = (): void => {
+    if (underWay.size + streams.size < maxCallsOfSocket) return;
+    throw new SpoolError('OVERLOADED', `${maxCallsOfSocket} calls of this socket are under way`, { retryAfterMs: 1000 });
+  };
+  const stream = (frame: Extract<Asked, { t: 'stream' }>): void => {
+    const { call } = frame;
+    try {
+      admit();
+      const link = sessions.open(caller, frame, {
+        next: (number, type, value) => tell({ t: 'next', call, number, type, value }),
+        completed: (last) => tell({ t: 'completed', call, last }),
+        failed: (error) => refuse(call, error),
+      });
+      // Until its caller says that it has all of it, or is gone.
+      streams.set(call, link);
+    } catch (thrown) {
+      refuse(call, thrown);
+    }
+  };
   const answer = async (frame: Extract<Asked, { t: 'query' | 'command' }>): Promise<void> => {
     const { t: kind, call, ...rest } = frame;
-    if (underWay.has(call)) throw new SpoolError('INVALID_REQUEST', `there is a call ${call} already`);
     const given = new AbortController();
     try {
-      if (underWay.size >= maxCallsOfSocket) {
-        throw new SpoolError('OVERLOADED', `${maxCallsOfSocket} calls of this socket are under way`, { retryAfterMs: 1000 });
-      }
+      admit();
       underWay.set(call, given);
       const reply = await answering.answer(caller, { key: null, ...rest, kind }, given.signal);
       if (!given.signal.aborted) tell({ t: 'reply', call, ...reply });
@@ -82,8 +109,21 @@ function serve(ws: WebSocket, caller: Caller, stopping: AbortSignal, answering: 
   const take = async (message: Buffer, isBinary: boolean): Promise<void> => {
     if (!isBinary) throw new SpoolError('INVALID_REQUEST', 'a frame is binary, and this message is text');
     const frame = fromCaller(message);
-    if (frame.t !== 'cancel') return answer(frame);
-    underWay.get(frame.call)?.abort();
+    const known = underWay.has(frame.call) || streams.has(frame.call);
+    switch (frame.t) {
+      case 'cancel':
+        underWay.get(frame.call)?.abort();
+        streams.get(frame.call)?.cancel();
+        streams.delete(frame.call);
+        return;
+      case 'credit':
+        streams.get(frame.call)?.grant(frame.upTo, frame.has);
+        return;
+      default:
+        if (known) throw new SpoolError('INVALID_REQUEST', `there is a call ${frame.call} already`);
+        if (frame.t === 'stream') stream(frame);
+        else await answer(frame);
+    }
   };
 
   let alive = true;
@@ -107,6 +147,7 @@ function serve(ws: WebSocket, caller: Caller, stopping: AbortSignal, answering: 
     clearInterval(pinging);
     stopping.removeEventListener('abort', leave);
     for (const each of underWay.values()) each.abort();
+    for (const each of streams.values()) each.detach();
   });
   stopping.addEventListener('abort', leave, { once: true });
   if (stopping.aborted) leave();

@@ -1,6 +1,6 @@
 import { SpoolError, toSpoolError, type Reply } from '@spool/schemas';
 import { WebSocket } from 'ws';
-import type { Call, CallTransport } from './call.js';
+import type { Call, CallTransport, StreamCall, StreamLink, StreamSink } from './call.js';
 import { errorOf, fromServer, maxFrameBytes, path, protocol, toFrame, type Asked, type Told } from './frames.js';
 
 export interface SocketOptions {
@@ -21,7 +21,7 @@ export interface SocketOptions {
 interface Waiting {
   /** It may have been carried out. */
   readonly sent: boolean;
-  resolve(reply: Reply): void;
+  take(frame: Exclude<Told, { t: 'error' }>): void;
   reject(error: SpoolError): void;
 }
 
@@ -41,10 +41,7 @@ export function socketTransport(options: SocketOptions): CallTransport {
     if (frame.call === undefined) return;
     const caller = waiting.get(frame.call);
     if (frame.t === 'error') caller?.reject(errorOf(frame));
-    else {
-      const { t: _, call: __, view, ...reply } = frame;
-      caller?.resolve({ ...reply, view: view === null ? null : Buffer.from(view) });
-    }
+    else caller?.take(frame);
   };
   const connect = async (): Promise<WebSocket> => {
     const authorization = `Bearer ${await options.token()}`;
@@ -54,7 +51,7 @@ export function socketTransport(options: SocketOptions): CallTransport {
     await new Promise<void>((resolve, reject) => {
       ws.once('open', resolve);
       ws.once('error', (cause) => {
-        reject(new SpoolError('UNAVAILABLE', `${options.url} cannot be called: ${cause.message}`, { cause, retryAfterMs: 1000 }));
+        reject(unreached(options.url, cause.message));
       });
     });
     let alive = true;
@@ -87,6 +84,62 @@ export function socketTransport(options: SocketOptions): CallTransport {
     });
     return (connection = made);
   };
+  /** @returns why it was not sent */
+  const put = (ws: WebSocket, type: string, frame: Asked): SpoolError | undefined => {
+    if (ws.readyState !== WebSocket.OPEN) return unreached(options.url, 'the connection broke');
+    if (ws.bufferedAmount > maxBufferedBytes) {
+      return new SpoolError('OVERLOADED', `more than ${maxBufferedBytes} bytes wait for ${options.url}`, { retryAfterMs: 1000 });
+    }
+    const message = toFrame(frame);
+    if (message.length > maxFrameBytes) {
+      return new SpoolError('RECORD_TOO_LARGE', `${type} has ${message.length} bytes, ${maxFrameBytes} is the most`);
+    }
+    ws.send(message);
+    return undefined;
+  };
+  const full = (): SpoolError | undefined =>
+    waiting.size < maxInFlight
+      ? undefined
+      : new SpoolError('OVERLOADED', `${maxInFlight} calls to ${options.url} are under way`, { retryAfterMs: 1000 });
+  const link = (call: StreamCall, sink: StreamSink): StreamLink => {
+    const number = ++calls;
+    let socket: WebSocket | undefined;
+    const end = (last: () => void): void => {
+      if (waiting.delete(number)) last();
+    };
+    const fail = (thrown: unknown): void => end(() => sink.failed(toSpoolError(thrown)));
+    const refused = full();
+    waiting.set(number, {
+      get sent() {
+        return socket !== undefined;
+      },
+      take(frame) {
+        if (frame.t === 'next') sink.next(frame.number, frame.type, frame.value);
+        else if (frame.t === 'completed') end(() => sink.completed(frame.last));
+      },
+      reject: fail,
+    });
+    const open = async (): Promise<void> => {
+      if (refused !== undefined) throw refused;
+      const ws = await connected();
+      if (!waiting.has(number)) return;
+      const unsent = put(ws, call.type, { t: 'stream', call: number, ...call, meta: { ...call.meta }, events: [...call.events] });
+      if (unsent !== undefined) throw unsent;
+      socket = ws;
+    };
+    open().catch(fail);
+    const say = (frame: Asked): void => {
+      if (socket?.readyState === WebSocket.OPEN) socket.send(toFrame(frame));
+    };
+    return {
+      grant: (upTo, has) => say({ t: 'credit', call: number, upTo, has }),
+      cancel() {
+        // The other side keeps what is completed until it hears that it has come.
+        say({ t: 'cancel', call: number });
+        end(() => undefined);
+      },
+    };
+  };
   const exchange = (call: Call, signal: AbortSignal | undefined): Promise<Reply> =>
     new Promise((resolve, reject) => {
       const number = ++calls;
@@ -113,24 +166,19 @@ export function socketTransport(options: SocketOptions): CallTransport {
         get sent() {
           return socket !== undefined;
         },
-        resolve(reply) {
+        take(frame) {
+          if (frame.t !== 'reply') return;
+          const { t: _, call: __, view, ...reply } = frame;
           end();
-          resolve(reply);
+          resolve({ ...reply, view: view === null ? null : Buffer.from(view) });
         },
         reject: fail,
       });
       const send = (ws: WebSocket): void => {
         if (!waiting.has(number)) return;
-        if (ws.readyState !== WebSocket.OPEN) return fail(unreached(options.url, 'broke'));
-        if (ws.bufferedAmount > maxBufferedBytes) {
-          return fail(new SpoolError('OVERLOADED', `more than ${maxBufferedBytes} bytes wait for ${options.url}`, { retryAfterMs: 1000 }));
-        }
-        const frame = toFrame(frameOf(number, { ...call, timeoutMs: Math.max(0, until - performance.now()) }));
-        if (frame.length > maxFrameBytes) {
-          return fail(new SpoolError('RECORD_TOO_LARGE', `${call.type} has ${frame.length} bytes, ${maxFrameBytes} is the most`));
-        }
+        const refused = put(ws, call.type, frameOf(number, { ...call, timeoutMs: Math.max(0, until - performance.now()) }));
+        if (refused !== undefined) return fail(refused);
         socket = ws;
-        ws.send(frame);
       };
       if (signal?.aborted === true) return aborted();
       try {
@@ -155,9 +203,11 @@ export function socketTransport(options: SocketOptions): CallTransport {
       return waiting.size;
     },
     async call(call, signal) {
-      if (waiting.size < maxInFlight) return exchange(call, signal);
-      throw new SpoolError('OVERLOADED', `${maxInFlight} calls to ${options.url} are under way`, { retryAfterMs: 1000 });
+      const refused = full();
+      if (refused !== undefined) throw refused;
+      return exchange(call, signal);
     },
+    link,
     close,
     [Symbol.asyncDispose]: close,
   };
@@ -165,7 +215,7 @@ export function socketTransport(options: SocketOptions): CallTransport {
 
 /** Nothing was sent. */
 const unreached = (url: string, why: string): SpoolError =>
-  new SpoolError('UNAVAILABLE', `${url} was not reached: ${why}`, { retryAfterMs: 1000 });
+  new SpoolError('UNAVAILABLE', `${url} was not reached: ${why}`, { retryAfterMs: 1000, facts: { unreached: true } });
 /** Sent, and no answer can come: the same call may be sent elsewhere. */
 const lost = (url: string, why: string): SpoolError =>
   new SpoolError('INDETERMINATE', `the connection to ${url} ${why}; whether the call was carried out is not known`, {

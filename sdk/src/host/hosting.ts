@@ -16,10 +16,31 @@ export interface AskedHere {
   readonly after: string | undefined;
 }
 
+/** A streaming command. */
+export interface AskedStream {
+  readonly value: Buffer;
+  readonly meta: ReadMeta;
+  /** How many elements the caller has. */
+  readonly after: number;
+}
+export interface StreamElement {
+  readonly type: string;
+  readonly value: Buffer;
+}
+
 /** What this process answers by itself, for calls that come another way than Kafka. */
 export interface Here {
   /** By type of query. @throws what `ask` does */
   readonly queries: Map<string, (asked: AskedHere, signal: AbortSignal) => Promise<Answered>>;
+  /** By type of command. */
+  readonly streams: Map<
+    string,
+    {
+      readonly events: ReadonlySet<string>;
+      readonly resumable: boolean;
+      open(asked: AskedStream, signal: AbortSignal): AsyncGenerator<StreamElement, undefined>;
+    }
+  >;
 }
 
 /** What the host of a component works with. */

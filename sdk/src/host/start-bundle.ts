@@ -27,6 +27,7 @@ import { checkAsks } from '../projector/asks.js';
 import { openGate, type Gate } from '../projector/gate.js';
 import { hostProjector } from '../projector/host.js';
 import { serviceHost } from '../service/host.js';
+import { hostStreams } from '../service/stream-host.js';
 import { priorities } from '../service/priorities.js';
 import { hostSaga } from '../saga/host.js';
 import { openAliases } from '../registry/aliases.js';
@@ -158,7 +159,7 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       sessionTimeoutMs: config.sessionTimeoutMs,
       aliases,
       postgres: config.postgres,
-      here: { queries: new Map() },
+      here: { queries: new Map(), streams: new Map() },
     };
     for (const saga of of('saga')) await hostSaga(hosting, saga);
     for (const aggregate of of('aggregate')) {
@@ -171,6 +172,7 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       const host = serviceHost(hosting, service);
       await instance.kafka.admin.ensureTopics([topics.deadLetters(host.consumer)]);
       await instance.run(host);
+      await hostStreams(hosting, service);
     }
     const models = new Map<string, ReadonlyMap<string, ProjectedModel & { readonly gate: Gate }>>();
     for (const projector of of('projector')) {

@@ -2,6 +2,7 @@ import type { PayloadOf } from '@spool/schemas';
 import type { Rejection } from '../aggregate/aggregate.js';
 import type { MessageOf, Payloads } from '../payloads.js';
 import { made } from '../bundle/source.js';
+import type { Streams } from './streaming.js';
 
 /** What a handler gets beside the command. There is nothing in it that sends or asks. */
 export interface ServiceContext {
@@ -34,7 +35,7 @@ export type Handle<Command, Event> = (
   context: ServiceContext,
 ) => Event | Rejection | undefined | Promise<Event | Rejection | undefined>;
 
-export interface ServiceOptions<Commands extends Payloads, Events extends Payloads> {
+export interface ServiceOptions<Commands extends Payloads, Events extends Payloads, S extends Streams = Streams> {
   readonly description?: string;
   readonly commands: Commands;
   /** @default none */
@@ -45,6 +46,8 @@ export interface ServiceOptions<Commands extends Payloads, Events extends Payloa
    * recorded, and the same command may be sent again; where nobody waits the command is parked.
    */
   readonly handle: NoInfer<{ readonly [K in keyof Commands]: Handle<PayloadOf<Commands[K]>, MessageOf<Events>> }>;
+  /** Commands that are answered with streams of events, by direct calls alone. @default none */
+  readonly streams?: S;
   /** Handlers that run at the same time for each partition. Few make commands wait for each other; many take sockets. @default 16 */
   readonly concurrency?: number;
   /** How long one try may take, in milliseconds; too short, and it is tried again without end. @default the deadline of the command alone */
@@ -52,12 +55,18 @@ export interface ServiceOptions<Commands extends Payloads, Events extends Payloa
 }
 
 /** A service with the types of its parts forgotten, as the host runs it. */
-export interface Service<Name extends string = string, Commands extends Payloads = Payloads, Events extends Payloads = Payloads> {
+export interface Service<
+  Name extends string = string,
+  Commands extends Payloads = Payloads,
+  Events extends Payloads = Payloads,
+  S extends Streams = Streams,
+> {
   readonly kind: 'service';
   readonly name: Name;
   readonly description: string;
   readonly commands: Commands;
   readonly events: Events;
+  readonly streams: S;
   readonly concurrency: number;
   readonly timeoutMs: number | undefined;
   handle(type: string, command: unknown, context: ServiceContext): HandledCommand | Promise<HandledCommand>;
@@ -68,17 +77,20 @@ type HandledCommand = { readonly type: string; readonly data: unknown } | Reject
  * A service handles commands against the outside world. It sends no commands and asks no queries. A wrong payload, a command without a handler or
  * an event that is not declared does not compile.
  */
-export function service<const Name extends string, Commands extends Payloads, Events extends Payloads = Readonly<Record<string, never>>>(
-  name: Name,
-  options: ServiceOptions<Commands, Events>,
-): Service<Name, Commands, Events> {
+export function service<
+  const Name extends string,
+  Commands extends Payloads,
+  Events extends Payloads = Readonly<Record<string, never>>,
+  S extends Streams = Readonly<Record<string, never>>,
+>(name: Name, options: ServiceOptions<Commands, Events, S>): Service<Name, Commands, Events, S> {
   const handlers = options.handle as Readonly<Record<string, Handle<unknown, { readonly type: string; readonly data: unknown }>>>;
-  return made<Service<Name, Commands, Events>>(service, {
+  return made<Service<Name, Commands, Events, S>>(service, {
     kind: 'service',
     name,
     description: options.description ?? '',
     commands: options.commands,
     events: options.events ?? ({} as unknown as Events),
+    streams: options.streams ?? ({} as unknown as S),
     concurrency: options.concurrency ?? 16,
     timeoutMs: options.timeoutMs,
     handle: (type, command, context) => handlers[type]!(command, context),
