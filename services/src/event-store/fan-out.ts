@@ -2,13 +2,14 @@ import { SpoolError, toSpoolError } from '@spool/schemas';
 import { toToken, type PositionToken, type Registry } from '@spool/sdk';
 import { offset, partitionKey, splitPartitionKey, type Offset, type PartitionOffsets, type Reader } from '@spool/streams';
 import { followAlone } from './follow-alone.js';
+import { groupIndex } from './group-index.js';
 import { Recent } from './recent.js';
 import {
   countsOf,
   delivery,
   eventPartitions,
-  isWanted,
   mayHold,
+  rootOf,
   seen,
   startsOf,
   type Delivery,
@@ -18,10 +19,13 @@ import {
   type TailRequest,
   type Tails,
   type TailsInstance,
+  wantedBy,
 } from './tail.js';
 
 /** Each has a connection of its own to the brokers. */
 const maxAlone = 200;
+/** Topics of routed events that are not there yet are looked for so often. Milliseconds. */
+const lookEveryMs = 2000;
 /** How often those who follow are told how far it has come, when there was nothing for them. Milliseconds. */
 const tellAfterMs = 2000;
 /** So many are written to before others have their turn. */
@@ -31,6 +35,7 @@ const turn = 1000;
 interface Group {
   readonly key: string;
   readonly filter: TailFilter;
+  readonly wants: (record: Seen) => boolean;
   readonly holds: ReturnType<typeof mayHold>;
   readonly partitions: Set<string>;
   /** Those who are at the present, and get what comes. */
@@ -55,10 +60,9 @@ interface Member {
  * reader has read lately; from there it goes on in memory, and then gets what the others get, without a gap and without a repetition.
  */
 export function eventTails(instance: TailsInstance, registry: Pick<Registry, 'onChange'>): Tails {
-  const { kafka, codec, topics } = instance;
-  const prefix = topics.events('').name;
+  const { kafka, topics } = instance;
   const groups = new Map<string, Group>();
-  const index = groupIndex();
+  const index = groupIndex<Group>();
   /** How many groups want each partition, and where the shared reader is. */
   const wanted = new Map<string, number>();
   /** A new object for each time that a partition is taken up. */
@@ -102,13 +106,13 @@ export function eventTails(instance: TailsInstance, registry: Pick<Registry, 'on
     }
   };
   const groupOf = (request: TailRequest, all: readonly PartitionOffsets[]): Group => {
-    const { types, aggregateTypes, aggregateId, correlationId, context } = request;
-    const filter = { types: sorted(types), aggregateTypes: sorted(aggregateTypes), aggregateId, correlationId, context };
+    const { types, aggregateTypes, aggregateId, correlationId, context, routed } = request;
+    const filter = { types: sorted(types), aggregateTypes: sorted(aggregateTypes), aggregateId, correlationId, context, routed };
     const key = JSON.stringify(Object.values(filter).map((each) => each ?? null));
     const old = groups.get(key);
     if (old !== undefined) return old;
-    const holds = mayHold(filter, (name) => topics.events(name).name);
-    const group: Group = { key, filter, holds, partitions: new Set(), live: new Set(), members: 0, told: '' };
+    const holds = mayHold(filter, topics);
+    const group: Group = { key, filter, wants: wantedBy(filter), holds, partitions: new Set(), live: new Set(), members: 0, told: '' };
     const counts = countsOf(all);
     for (const at of all) if (holds(at, counts.get(at.topic)!)) want(group, partitionKey(at), at.latest);
     groups.set(key, group);
@@ -172,16 +176,19 @@ export function eventTails(instance: TailsInstance, registry: Pick<Registry, 'on
       const reader = (run.reader = await kafka.reader());
       for (const [key, { at }] of places) reader.assign(splitPartitionKey(key), at);
       let told = instance.now();
+      let looked = instance.now();
       while (!run.stopped) {
-        if (changed) {
+        // The registry knows of new aggregates, and nobody of new roots of routed events.
+        if (changed || (instance.now() - looked >= lookEveryMs && [...groups.values()].some(awaitsTopic))) {
           changed = false;
+          looked = instance.now();
           takeIn(await lookUp());
         }
         for (const slice of await reader.fetch()) {
           const place = places.get(partitionKey(slice));
           // Of a partition that was let go, and perhaps taken up again.
           if (place?.at !== slice.fromOffset) continue;
-          for (const record of slice.records) await publish(seen(record, prefix, codec), place);
+          for (const record of slice.records) await publish(seen(record, instance), place);
           place.at = slice.nextOffset;
         }
         if (instance.now() - told >= tellAfterMs) {
@@ -214,8 +221,8 @@ export function eventTails(instance: TailsInstance, registry: Pick<Registry, 'on
       // 1. The past, alone.
       if (!recent.covers(own)) {
         member.reserve();
-        const { filter } = group;
-        const more = await followAlone({ instance, filter, own, listener, signal, prefix, until: () => recent.covers(own) });
+        const { wants } = group;
+        const more = await followAlone({ instance, wants, own, listener, signal, until: () => recent.covers(own) });
         if (!more) throw new Gone();
         continue;
       }
@@ -226,7 +233,7 @@ export function eventTails(instance: TailsInstance, registry: Pick<Registry, 'on
       if (record !== undefined) {
         next += 1;
         if (record.offset < (own.get(record.partition) ?? record.offset + 1n)) continue;
-        const shown = isWanted(record, group.filter) ? await record.read() : undefined;
+        const shown = group.wants(record) ? await record.read() : undefined;
         own.set(record.partition, offset(record.offset + 1n));
         if (shown === undefined) continue;
         if (!listener.deliver(delivery(toToken(own), shown))) throw new Gone();
@@ -323,38 +330,6 @@ const nobody: Listener = { deliver: () => false, ready: () => undefined };
 const sorted = (names: readonly string[] | undefined): readonly string[] | undefined =>
   names === undefined ? undefined : [...new Set(names)].sort();
 
-/** Finds the groups that want a record without a look at all of them: each stands under the narrowest thing that it asks for. */
-function groupIndex() {
-  const places = new Map<string, Set<Group>>();
-  const placesOf = ({ filter }: Group): readonly string[] => {
-    if (filter.aggregateId !== undefined) return [`id ${filter.aggregateId}`];
-    if (filter.correlationId !== undefined) return [`flow ${filter.correlationId}`];
-    if (filter.types !== undefined) return filter.types.map((type) => `type ${type}`);
-    return filter.aggregateTypes?.map((type) => `of ${type}`) ?? ['all'];
-  };
-  return {
-    add(group: Group): void {
-      for (const place of placesOf(group)) places.set(place, (places.get(place) ?? new Set()).add(group));
-    },
-    remove(group: Group): void {
-      for (const place of placesOf(group)) {
-        places.get(place)?.delete(group);
-        if (places.get(place)?.size === 0) places.delete(place);
-      }
-    },
-    find(record: Seen): readonly Group[] {
-      const { aggregateId, aggregateType, meta } = record;
-      const found: Group[] = [];
-      for (const place of [
-        `id ${aggregateId}`,
-        `flow ${meta.correlationId ?? ''}`,
-        `type ${meta.type ?? ''}`,
-        `of ${aggregateType}`,
-        'all',
-      ]) {
-        for (const group of places.get(place) ?? []) if (isWanted(record, group.filter)) found.push(group);
-      }
-      return found;
-    },
-  };
-}
+/** Whether topics may come that it wants: of one root there is one. */
+const awaitsTopic = ({ filter: { routed }, partitions }: Group): boolean =>
+  routed !== undefined && (rootOf(routed) === undefined || partitions.size === 0);

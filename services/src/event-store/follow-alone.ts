@@ -1,6 +1,6 @@
 import { toToken } from '@spool/sdk';
 import { offset, partitionKey, splitPartitionKey, type Offset } from '@spool/streams';
-import { delivery, isWanted, seen, type Listener, type TailFilter, type TailsInstance } from './tail.js';
+import { delivery, seen, type Listener, type Seen, type TailsInstance } from './tail.js';
 
 /** A position is told after so many records that were passed over, or so many milliseconds. */
 const tellAfterRecords = 1000;
@@ -8,20 +8,18 @@ const tellAfterMs = 5000;
 
 interface Alone {
   readonly instance: TailsInstance;
-  readonly filter: TailFilter;
+  readonly wants: (record: Seen) => boolean;
   /** Where it is, moved along. */
   readonly own: Map<string, Offset>;
   readonly listener: Listener;
   readonly signal: AbortSignal;
-  /** The start of the names of topics of events. */
-  readonly prefix: string;
   /** Whether it need not go on alone. */
   readonly until: () => boolean;
 }
 
 /** Reads the past for one tail, as fast as its listener takes it. @returns false when the listener takes no more */
-export async function followAlone({ instance, filter, own, listener, signal, prefix, until }: Alone): Promise<boolean> {
-  const { kafka, codec, now } = instance;
+export async function followAlone({ instance, wants, own, listener, signal, until }: Alone): Promise<boolean> {
+  const { kafka, now } = instance;
   await using reader = await kafka.reader();
   const ended = (): boolean => signal.aborted;
   const stop = (): void => void reader.close();
@@ -35,9 +33,9 @@ export async function followAlone({ instance, filter, own, listener, signal, pre
         const key = partitionKey(slice);
         for (const record of slice.records) {
           own.set(key, offset(record.offset + 1n));
-          const each = seen(record, prefix, codec);
+          const each = seen(record, instance);
           passed += 1;
-          if (!isWanted(each, filter)) continue;
+          if (!wants(each)) continue;
           if (!listener.deliver(delivery(toToken(own), await each.read()))) return false;
           await listener.ready();
           if (ended()) return true;

@@ -14,6 +14,7 @@ export { causationTree, type FlowNode, type Handling } from './causation.js';
 export { flowSteps, inCausalOrder, type FlowStep } from './flow-steps.js';
 export { eventTails } from './fan-out.js';
 export type { Delivery, Listener, Tail, TailFilter, TailItem, TailRequest, TailedEvent, Tails } from './tail.js';
+export type { Signal } from './signals.js';
 export { sagaStates, type ReadStep, type SagaInstance } from './sagas.js';
 export type { Change } from './differences.js';
 export { maxAggregateIdBytes, rowKey, streamsTable, type IndexRow } from './index-rows.js';

@@ -1,7 +1,17 @@
 import { readMeta, SpoolError, toSpoolError, type ReadMeta } from '@spool/schemas';
 import { defaultContext, fromToken, type PositionToken } from '@spool/sdk';
-import { partitionKey, partitionOf, type ConsumedRecord, type Instance, type Offset, type PartitionOffsets } from '@spool/streams';
+import { carriedEvent, createPatternTrie, type CarriedEvent, type EventPattern } from '@spool/sdk/routed';
+import {
+  partitionKey,
+  partitionOf,
+  type ConsumedRecord,
+  type Instance,
+  type Offset,
+  type PartitionOffsets,
+  type TopicCatalogue,
+} from '@spool/streams';
 import type { StoredEvent } from './event-store.js';
+import { emitterOf, signalOf, type Signal } from './signals.js';
 
 export interface TailFilter {
   /** @default all */
@@ -11,6 +21,8 @@ export interface TailFilter {
   readonly aggregateId?: string | undefined;
   readonly correlationId?: string | undefined;
   readonly context?: string | undefined;
+  /** Routed events that fit, instead of those of aggregates, services and sagas: only `correlationId` goes with it. */
+  readonly routed?: EventPattern | undefined;
 }
 export interface TailRequest extends TailFilter {
   /** The beginning of the log, its end, a time (milliseconds since the epoch, approximate), or a position: partitions that it does not name begin at their end. */
@@ -29,13 +41,15 @@ export interface TailedEvent extends Omit<StoredEvent, 'version'> {
   /** Why there is no payload; null where there is one. */
   readonly unreadable: string | null;
 }
-/** `position` resumes behind the item. An item without an event tells how far the tail has come. */
+/** `position` resumes behind the item. An item without an event or a signal tells how far the tail has come. */
 export interface TailItem {
   readonly position: PositionToken;
   readonly event?: TailedEvent;
+  /** What a tail of routed events gives. */
+  readonly signal?: Signal;
 }
 
-/** What a tail gives, and shares: `data` is the event as JSON, made once for all who get it. */
+/** What a tail gives, and shares: `data` is the event, or the signal, as JSON, made once for all who get it. */
 export interface Delivery extends TailItem {
   /** Empty for a position without an event. */
   readonly data: string;
@@ -72,20 +86,28 @@ const maxPartitions = 250;
 
 /** All partitions with events, as the brokers have them now. */
 export async function eventPartitions({ kafka, topics }: Pick<Instance, 'kafka' | 'topics'>): Promise<readonly PartitionOffsets[]> {
-  const prefix = topics.events('').name;
-  const names = (await kafka.admin.listTopics()).filter((topic) => topic.startsWith(prefix)).sort();
+  const prefixes = [topics.events('').name, topics.signals('').name];
+  const names = (await kafka.admin.listTopics()).filter((topic) => prefixes.some((prefix) => topic.startsWith(prefix))).sort();
   return (await Promise.all(names.map((topic) => kafka.admin.offsets(topic)))).flat();
 }
 
 /** Those that may hold what is wanted. `counts` tells how many partitions a topic has. */
-export function mayHold(
-  filter: TailFilter,
-  topicName: (aggregateType: string) => string,
-): (at: { topic: string; partition: number }, count: number) => boolean {
-  const wanted = filter.aggregateTypes === undefined ? undefined : new Set(filter.aggregateTypes.map(topicName));
-  const key = filter.aggregateId === undefined ? undefined : Buffer.from(filter.aggregateId);
-  return ({ topic, partition }, count) => (wanted?.has(topic) ?? true) && (key === undefined || partitionOf(key, count) === partition);
+export function mayHold(filter: TailFilter, topics: TopicCatalogue): (at: { topic: string; partition: number }, count: number) => boolean {
+  const { aggregateTypes, aggregateId, routed } = filter;
+  const prefix = (routed === undefined ? topics.events('') : topics.signals('')).name;
+  const root = routed === undefined ? undefined : rootOf(routed);
+  const names = routed === undefined ? aggregateTypes : root === undefined ? undefined : [root];
+  const wanted = names === undefined ? undefined : new Set(names.map((name) => `${prefix}${name}`));
+  const key = aggregateId === undefined ? undefined : Buffer.from(aggregateId);
+  return ({ topic, partition }, count) =>
+    (wanted?.has(topic) ?? topic.startsWith(prefix)) && (key === undefined || partitionOf(key, count) === partition);
 }
+
+/** Undefined when a pattern leaves it open. */
+export const rootOf = ({ routing }: EventPattern): string | undefined => {
+  const [root] = routing.split('.', 1);
+  return root === '*' || root === '#' ? undefined : root;
+};
 
 /** Where a tail begins in each partition that may hold what it wants. */
 export async function startsOf(
@@ -96,13 +118,13 @@ export async function startsOf(
   const { from, resume } = request;
   const named =
     resume !== undefined ? fromToken(resume) : typeof from === 'object' && 'position' in from ? fromToken(from.position) : undefined;
-  const holds = mayHold(request, (name) => topics.events(name).name);
+  const holds = mayHold(request, topics);
   const counts = countsOf(all);
   const found = all.filter((at) => holds(at, counts.get(at.topic)!));
   if (found.length > maxPartitions) {
     throw new SpoolError(
       'INVALID_REQUEST',
-      `these are ${found.length} partitions, ${maxPartitions} is the most of one tail; name aggregateType`,
+      `these are ${found.length} partitions, ${maxPartitions} is the most of one tail; name aggregateType, or the first word of the routing`,
     );
   }
   const times = new Map<string, Offset>();
@@ -136,20 +158,30 @@ export interface Seen {
   readonly aggregateType: string;
   readonly aggregateId: string;
   readonly meta: ReadMeta;
+  /** Of a topic of routed events: what it is there; the rest is of aggregates. */
+  readonly signal: CarriedEvent | undefined;
   readonly bytes: number;
   /** @throws SpoolError what cannot be read at present */
   read(): Shown | Promise<Shown>;
 }
 export interface Shown {
-  readonly event: TailedEvent;
+  readonly item: Pick<TailItem, 'event' | 'signal'>;
   readonly data: string;
 }
 
-export function seen(record: ConsumedRecord, prefix: string, codec: Instance['codec']): Seen {
-  const { topic, partition, offset, timestamp } = record;
+export function seen(record: ConsumedRecord, { topics, codec }: Pick<TailsInstance, 'topics' | 'codec'>): Seen {
+  const { topic, partition, offset, timestamp, headers } = record;
+  const prefix = topics.events('').name;
+  const value = record.value === null ? null : Buffer.from(record.value);
+  const signal = topic.startsWith(prefix) ? undefined : carriedEvent({ value, headers, timestamp });
   const kept = {
     ...{ partition, offset, timestamp, aggregateType: topic.slice(prefix.length), aggregateId: record.key?.toString() ?? '' },
-    ...{ meta: readMeta(record.headers), value: record.value === null ? null : Buffer.from(record.value) },
+    ...{ meta: readMeta(headers), value, signal },
+  };
+  const show = async (): Promise<Shown> => {
+    const [name, of] =
+      signal === undefined ? (['event', await eventOf(kept, codec)] as const) : (['signal', await signalOf(signal, kept, codec)] as const);
+    return { item: { [name]: of }, data: JSON.stringify({ ...of, at: new Date(of.at).toISOString() }) };
   };
   let shown: Shown | Promise<Shown> | undefined;
   return {
@@ -157,8 +189,8 @@ export function seen(record: ConsumedRecord, prefix: string, codec: Instance['co
     partition: partitionKey(record),
     bytes: 500 + (record.value?.length ?? 0),
     read() {
-      return (shown ??= eventOf(kept, codec).then(
-        (event) => (shown = { event, data: JSON.stringify({ ...event, at: new Date(event.at).toISOString() }) }),
+      return (shown ??= show().then(
+        (made) => (shown = made),
         (error: unknown) => {
           shown = undefined;
           throw error;
@@ -168,7 +200,19 @@ export function seen(record: ConsumedRecord, prefix: string, codec: Instance['co
   };
 }
 
-export function isWanted({ aggregateType, aggregateId, meta }: Seen, filter: TailFilter): boolean {
+/** Whether a record is one of those that a filter is for. @throws SpoolError INVALID_REQUEST for a pattern that can never match */
+export function wantedBy(filter: TailFilter): (record: Seen) => boolean {
+  const { routed, correlationId } = filter;
+  if (routed === undefined) return (record) => isWanted(record, filter);
+  const pattern = createPatternTrie<true>();
+  pattern.add(routed, true);
+  return ({ signal }) =>
+    signal !== undefined &&
+    (correlationId === undefined || signal.correlationId === correlationId) &&
+    pattern.match(signal.routing, emitterOf(signal)).size > 0;
+}
+
+function isWanted({ aggregateType, aggregateId, meta }: Seen, filter: TailFilter): boolean {
   return (
     (filter.types === undefined || (meta.type !== undefined && filter.types.includes(meta.type))) &&
     (filter.aggregateTypes?.includes(aggregateType) ?? true) &&
@@ -220,7 +264,7 @@ export function delivery(position: PositionToken, shown?: Shown): Delivery {
   const made = new Map<string, Buffer>();
   const item: Delivery = {
     position,
-    ...(shown === undefined ? {} : { event: shown.event }),
+    ...shown?.item,
     data: shown?.data ?? '',
     encoded(way, make) {
       const known = made.get(way);

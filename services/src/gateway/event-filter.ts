@@ -18,6 +18,12 @@ export const eventFilter = {
   aggregateId: aggregateId.optional(),
   correlationId: id.optional(),
   context: id.optional(),
+  routing: id
+    .optional()
+    .describe(
+      'Routed events that fit this pattern, instead of those of aggregates: words, * for one, # for any number, such as shop.exception.#',
+    ),
+  emitter: id.optional().describe('Routed events of those who fit this pattern: host.kind.id, such as *.gateway.*'),
 };
 type EventFilter = z.output<z.ZodObject<typeof eventFilter>>;
 
@@ -31,8 +37,20 @@ export const tailFrom = z
     return /^\d{4}-\d\d-\d\dT/.test(text) && Number.isFinite(Date.parse(text)) ? { at: Date.parse(text) } : { position: text };
   });
 
-/** @throws SpoolError INVALID_REQUEST for a topic that holds no events */
-export function tailFilter({ topic, type, aggregateType, ...rest }: EventFilter, topics: TopicCatalogue): TailFilter {
+/** @throws SpoolError INVALID_REQUEST for a topic that holds no events, or parameters that cannot both fit */
+export function tailFilter({ routing, emitter, ...filter }: EventFilter, topics: TopicCatalogue): TailFilter {
+  if (routing === undefined && emitter === undefined) return aggregateFilter(filter, topics);
+  const { correlationId, ...others } = filter;
+  const odd = Object.entries(others).flatMap(([name, value]) => (value === undefined ? [] : [name]));
+  if (odd.length > 0)
+    throw new SpoolError('INVALID_REQUEST', `routed events have no ${odd.join(', ')}: routing and emitter go with correlationId alone`);
+  return { correlationId, routed: { routing: routing ?? '#', ...(emitter === undefined ? {} : { emitter }) } };
+}
+
+function aggregateFilter(
+  { topic, type, aggregateType, ...rest }: Omit<EventFilter, 'routing' | 'emitter'>,
+  topics: TopicCatalogue,
+): TailFilter {
   const prefix = topics.events('').name;
   const named = topic?.map((name) => {
     if (name.startsWith(prefix)) return name.slice(prefix.length);
