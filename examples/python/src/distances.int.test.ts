@@ -83,6 +83,7 @@ async function end(signal: NodeJS.Signals): Promise<void> {
   bundle.kill(signal);
   await once(bundle, 'exit');
 }
+const measured = { origin: 'JFK', destination: 'LAX' };
 const get = async (path: string): Promise<string> => (await fetch(base + path)).text();
 async function measure(lock: string | undefined, payload: object, key: string = randomUUID()) {
   const response = await fetch(`${base}/commands/MeasureDistance`, {
@@ -96,16 +97,17 @@ const eventsOf = async (commandId: string) =>
   (await readTopic(kafka, topics.events('Distances').name))
     .map(({ headers }) => readMeta(headers))
     .filter((meta) => meta.commandId === commandId);
-const measured = { origin: 'JFK', destination: 'LAX' };
 
 describe('a bundle in Python', () => {
-  it('is found in the registry and among the instances', async () => {
-    await until(async () => (await get('/registry/components')).includes('"Distances"'), 30_000);
+  it('is found in the registry and among the instances, and takes commands', async () => {
+    await until(async () => (await get('/registry/components')).includes('"Distances"'), 60_000);
     await until(async () => (await get('/cluster/instances')).includes('"distances-0"'));
     expect(JSON.parse(await get('/cluster/instances'))).toMatchObject({
       items: expect.arrayContaining([expect.objectContaining({ instance: 'distances-0', bundle: 'distances', state: 'up' })]) as unknown,
     });
-  });
+    // It is announced before its group has shared the partitions.
+    await until(async () => (await measure('first', measured)).status === 200, 60_000);
+  }, 150_000);
 
   it('handles a command and publishes an event, once for each command id', async () => {
     const id = randomUUID();
