@@ -9,8 +9,7 @@ import { contenders as commandContenders } from './commands/contenders/contender
 import { benchEngine } from './engine/bench.js';
 import { benchEventStore } from './event-store/bench.js';
 import { contenders } from './engine/start.js';
-import { benchFanout } from './gateway/fanout.js';
-import { benchPatterns } from './gateway/patterns.js';
+import { benchGateway, gatewayParts } from './gateway/bench.js';
 import { benchReplay } from './replay/bench.js';
 import { contenders as replayContenders } from './replay/contenders/contender.js';
 import { benchSink } from './sink/bench.js';
@@ -38,10 +37,16 @@ const suites: Readonly<
       lengths: [10, 1000, 10_000],
       progress,
     }),
-  gateway: async (brokers, quick, progress) => [
-    benchPatterns({ patterns: 10_000, ...(quick ? { seconds: 0.5, rounds: 1 } : { seconds: 2, rounds: 3 }) }),
-    ...(await benchFanout({ brokers, ...(quick ? { clients: 1000, events: 20 } : { clients: 10_000, events: 100 }), progress })),
-  ],
+  gateway: (brokers, quick, progress) =>
+    benchGateway({
+      brokers,
+      ...(quick
+        ? { clients: 1000, events: 20, callers: [1, 64], seconds: 1, rounds: 1 }
+        : { clients: 10_000, events: 100, callers: [1, 64, 512], seconds: 4, rounds: 3 }),
+      profile: values.profile === true,
+      ...(values.only === undefined ? {} : { only: gatewayParts.filter((name) => values.only?.split(',').includes(name)) }),
+      progress,
+    }),
   replay: (brokers, quick, progress) =>
     benchReplay({
       brokers,

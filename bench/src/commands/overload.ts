@@ -2,6 +2,7 @@ import { readMeta } from '@spool/schemas';
 import { connectKafka, readTopic, topicCatalogue } from '@spool/streams';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { closedLoop, type Call } from '../load.js';
+import { quantile } from '../report.js';
 
 export interface OverloadStep {
   readonly kind: 'overload';
@@ -9,15 +10,21 @@ export interface OverloadStep {
   /** Of each command, in milliseconds. */
   readonly timeoutMs: number;
 }
-export interface OverloadTaken {
-  /** What so many callers get as fast as they can. */
-  readonly peak: number;
+/** Each a second. */
+export interface Offered {
   readonly offered: number;
-  /** Answered in time, a second. */
+  /** Answered in time. */
   readonly goodput: number;
   readonly refused: number;
   /** Began, and had no answer by their deadline. */
   readonly late: number;
+  /** Milliseconds from the moment at which a call was to begin to its answer, of those that were answered. */
+  readonly p50: number;
+  readonly p99: number;
+}
+export interface OverloadTaken extends Omit<Offered, 'p50' | 'p99'> {
+  /** What so many callers get as fast as they can. */
+  readonly peak: number;
 }
 
 const callers = 1024;
@@ -40,11 +47,13 @@ export async function overload(call: (timeoutMs?: number) => ReturnType<Call>, s
   return { peak: mean('peak'), offered: mean('offered'), goodput: mean('goodput'), refused: mean('refused'), late: mean('late') };
 }
 
-async function offer(
+/** So many calls a second, whatever the answers do. */
+export async function offer(
   call: (timeoutMs?: number) => ReturnType<Call>,
   rate: number,
-  { seconds, timeoutMs }: OverloadStep,
-): Promise<Omit<OverloadTaken, 'peak'>> {
+  { seconds, timeoutMs }: Omit<OverloadStep, 'kind'>,
+): Promise<Offered> {
+  const latencies: number[] = [];
   let counted = false;
   let [good, refused, late, began] = [0, 0, 0, 0];
   let waiting = 0;
@@ -60,12 +69,18 @@ async function offer(
     // A loop that was held up has its calls at once afterwards, as those who call from outside would.
     for (const due = ((performance.now() - start) * rate) / 1000; sent < due; sent++) {
       const inWindow = counted;
+      const intended = start + (sent * 1000) / rate;
       if (inWindow) began += 1;
       waiting += 1;
       call(timeoutMs).then(
         () => {
           waiting -= 1;
-          if (counted) good += 1;
+          const latency = performance.now() - intended;
+          if (latency > timeoutMs) late += inWindow ? 1 : 0;
+          else if (counted) {
+            good += 1;
+            latencies.push(latency);
+          }
         },
         (thrown: unknown) => {
           waiting -= 1;
@@ -78,10 +93,14 @@ async function offer(
     await sleep(1);
   }
   const elapsed = (performance.now() - countedSince) / 1000;
-  const taken = { offered: began / elapsed, goodput: good / elapsed, refused: refused / elapsed };
+  const goodput = good / elapsed;
   counted = false;
   for (const end = performance.now() + 2 * timeoutMs; waiting > 0 && performance.now() < end;) await sleep(5);
-  return { ...taken, late: late / elapsed };
+  const sorted = latencies.sort((a, b) => a - b);
+  return {
+    ...{ offered: began / elapsed, goodput, refused: refused / elapsed, late: late / elapsed },
+    ...{ p50: quantile(sorted, 0.5), p99: quantile(sorted, 0.99) },
+  };
 }
 
 /** How many events of the log were decided after the deadline of their command, of how many that had one. */

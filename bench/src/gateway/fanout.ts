@@ -1,8 +1,8 @@
-import { fork, type ChildProcess } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { quantile, type Row, type Table } from '../report.js';
+import { next, start } from './processes.js';
 import type { ClientsConfig, Fire, Kind, Received, ServerConfig } from './protocol.js';
 
 export interface FanoutOptions {
@@ -13,7 +13,6 @@ export interface FanoutOptions {
   readonly progress: (line: string) => void;
 }
 
-const answerMs = 120_000;
 const warmUp = 5;
 
 /** From one event that is produced to when the clients of one gateway have it, against the same bytes written to bare connections. */
@@ -90,30 +89,6 @@ async function take(config: ServerConfig, kind: Kind, count: number, events: num
 }
 
 const ascending = (a: number, b: number): number => a - b;
-const start = (file: string, config: object): ChildProcess =>
-  fork(fileURLToPath(new URL(file, import.meta.url)), [JSON.stringify(config)], {
-    serialization: 'advanced',
-    execArgv: ['--enable-source-maps', '--max-semi-space-size=64'],
-  });
-
-function next<T>(child: ChildProcess): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const ended = (): void => {
-      fail('ended early');
-    };
-    const timer = setTimeout(() => fail(`did not answer within ${answerMs} ms`), answerMs);
-    const fail = (why: string): void => {
-      clearTimeout(timer);
-      reject(new Error(`${child.spawnfile} ${child.spawnargs.at(-2) ?? ''} ${why}`));
-    };
-    child.once('exit', ended);
-    child.once('message', (message) => {
-      clearTimeout(timer);
-      child.off('exit', ended);
-      resolve(message as T);
-    });
-  });
-}
 
 /** Of one process; the soft limit, which Node has raised to the hard one. */
 function openFiles(): number {

@@ -61,7 +61,8 @@ const sharedBy = ({ id, schemasUrl }: ContenderConfig) => ({
   codec: createCodec({ registry: schemasUrl === undefined ? createMemoryRegistry() : createHttpRegistry({ url: schemasUrl }) }),
   topics: topicCatalogue({ namespace: namespaceOf(id) }),
 });
-const pad = 'x'.repeat(196);
+/** What makes an event 200 bytes. */
+export const pad = 'x'.repeat(196);
 const adding =
   (gateway: Pick<Gateway, 'send'>): Contender['call'] =>
   (timeoutMs) =>
