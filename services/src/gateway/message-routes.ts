@@ -2,8 +2,17 @@ import { SpoolError, toSpoolError } from '@spool/schemas';
 import type { ExpectedVersion, Gateway, Registry } from '@spool/sdk';
 import { z } from 'zod';
 import type { EventStore } from '../event-store/index.js';
-import { etagOf, openEventStream, route, versionOfIfMatch, type RequestContext, type Route } from '../http/index.js';
-import { aggregateId, commandIdOf, messageType, positionToken, preferredWait, version } from './messages.js';
+import {
+  defaultWaitMs,
+  etagOf,
+  openEventStream,
+  preferredWait,
+  route,
+  versionOfIfMatch,
+  type RequestContext,
+  type Route,
+} from '../http/index.js';
+import { aggregateId, commandIdOf, messageType, positionToken, version } from './messages.js';
 
 const commandBody = z.strictObject({
   aggregateId: aggregateId
@@ -217,14 +226,14 @@ interface SharedHeaders {
   readonly prefer?: string | undefined;
   readonly 'correlation-id'?: string | undefined;
 }
-const defaultWaitMs = 10_000;
 
 /** The caller's wish for time, within what the edge allows; half a second is left for the answer. */
 function shared(context: RequestContext<unknown, unknown, unknown, SharedHeaders>) {
   const correlationId = context.headers['correlation-id'];
   const left = context.deadline - Date.now() - 500;
+  const wished = (preferredWait(context.headers.prefer) ?? defaultWaitMs) - (performance.now() - context.arrivedAt);
   return {
-    timeoutMs: Math.max(1, Math.min(left, preferredWait(context.headers.prefer) ?? defaultWaitMs)),
+    timeoutMs: Math.max(1, Math.min(left, wished)),
     traceparent: context.traceparent,
     actor: context.principal.name,
     ...(correlationId === undefined ? {} : { correlationId }),

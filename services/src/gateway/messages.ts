@@ -18,12 +18,6 @@ export const aggregateId = z
 export const version = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 export const positionToken = z.string().max(100_000).describe('A position, as a command or a query gave it');
 
-/** `Prefer: wait=2` (RFC 7240) asks for an answer within so many seconds. @returns milliseconds */
-export function preferredWait(prefer: string | undefined): number | undefined {
-  const wait = /(?:^|[,;\s])wait=(\d{1,4})(?:$|[,;\s])/.exec(prefer ?? '')?.[1];
-  return wait === undefined ? undefined : Number(wait) * 1000;
-}
-
 /** An Idempotency-Key is the command id; it may come quoted, as the IETF draft has it. */
 export function commandIdOf(header: string | undefined): string | undefined {
   if (header === undefined) return undefined;

@@ -5,6 +5,7 @@ import { answerProblem } from './answer.js';
 import type { Edge } from './edge.js';
 import { Exchange } from './exchange.js';
 import { answerCrossOrigin } from './guards.js';
+import type { Arrived } from './intake.js';
 import type { Route } from './route.js';
 import { serveRoute } from './serve-route.js';
 
@@ -29,7 +30,7 @@ export function createApp(options: AppOptions): Express {
 
   app.use(securityHeaders(options.secure));
   app.use((request, response, next) => {
-    const exchange = new Exchange(request, response, edge.log);
+    const exchange = new Exchange(request, response, locals(response).arrivedAt, edge.log);
     locals(response).exchange = exchange;
     if (edge.traffic.closing) response.setHeader('Connection', 'close');
     response.once('close', () => {
@@ -73,8 +74,8 @@ export function createApp(options: AppOptions): Express {
   return app;
 }
 
-function logRequest({ log, request, response, path, gone, startedAt, principal }: Exchange): void {
-  const ms = Number(process.hrtime.bigint() - startedAt) / 1e6;
+function logRequest({ log, request, response, path, gone, arrivedAt, principal }: Exchange): void {
+  const ms = performance.now() - arrivedAt;
   log.debug({ method: request.method, path, status: gone ? 499 : response.statusCode, ms, principal: principal.name }, 'request');
 }
 
@@ -89,7 +90,7 @@ function methodsByPath(routes: readonly Route[]): ReadonlyMap<string, readonly s
 }
 
 /** What travels with a request. Not in a WeakMap: with a short-lived key for each request they make the collector's work a fifth of the whole. */
-interface Locals {
+interface Locals extends Arrived {
   exchange: Exchange;
   /** The methods that the paths which fit the request have; several paths may fit. */
   allowed?: string[];

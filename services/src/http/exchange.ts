@@ -20,7 +20,6 @@ export class Exchange implements StreamContext {
   gone = false;
   /** The path of the route's declaration, for metrics; not the path that was asked for, of which there are too many. */
   template = 'unmatched';
-  readonly startedAt = process.hrtime.bigint();
   #controller: AbortController | undefined;
   #aborted: SpoolError | undefined;
   #trace: Trace | undefined;
@@ -29,6 +28,8 @@ export class Exchange implements StreamContext {
   constructor(
     readonly request: Request,
     readonly response: Response,
+    /** When it was read, in milliseconds of `performance.now`. */
+    readonly arrivedAt: number,
     private readonly rootLog: Logger,
   ) {}
 

@@ -12,6 +12,7 @@ export { parseInput } from './input.js';
 export type { HttpLimits, Rate, RateClass } from './limits.js';
 export { createLog, type LogOptions } from './log.js';
 export { describeApi, type ApiInfo, type OpenApiDocument } from './openapi/document.js';
+export { defaultWaitMs, preferredWait } from './prefer.js';
 export { problemMediaType, problemOf, problemSchema, problemType, type Problem } from './problem.js';
 export type { ReadinessCheck, ReadinessResult } from './readiness.js';
 export { mayAct, roles, type Principal, type RequiredRole, type Role } from './roles.js';

@@ -15,8 +15,8 @@ export function requestMetrics(registry: Registry, service: string): (exchange: 
       buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
       registers: [registry],
     });
-  return ({ request, response, template, startedAt, gone }) => {
-    const seconds = Number(process.hrtime.bigint() - startedAt) / 1e9;
+  return ({ request, response, template, arrivedAt, gone }) => {
+    const seconds = (performance.now() - arrivedAt) / 1000;
     const status = gone ? '499' : String(response.statusCode);
     histogram.observe({ service, method: request.method, route: template, status }, seconds);
   };

@@ -46,6 +46,8 @@ export interface RequestContext<B = unknown, P = unknown, Q = unknown, H = unkno
   readonly signal: AbortSignal;
   /** Milliseconds since the epoch; Infinity for streams. The edge answers by itself half a second later. */
   readonly deadline: number;
+  /** When it was read, in milliseconds of `performance.now`. */
+  readonly arrivedAt: number;
   /** As requested, without the query. */
   readonly path: string;
   readonly traceId: string;

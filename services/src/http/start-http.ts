@@ -1,5 +1,5 @@
 import { lookup } from 'node:dns/promises';
-import { createServer, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import { isIPv6, Server as NetServer, type AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -14,6 +14,7 @@ import { authSettingsHint } from './auth/settings.js';
 import { checkDeclarations } from './declarations.js';
 import { Traffic, type Edge } from './edge.js';
 import { createGuard, isLoopback } from './guards.js';
+import { createIntake, type Intake } from './intake.js';
 import { defaultLimits, type HttpLimits } from './limits.js';
 import { describeApi, type ApiInfo, type OpenApiDocument } from './openapi/document.js';
 import { renderPage } from './openapi/page.js';
@@ -112,6 +113,9 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     secure: tls !== undefined,
     observe: requestMetrics(options.metrics, info.name),
   });
+  const open = new Set(routes.filter(({ rateClass }) => rateClass === 'unlimited').map(({ path }) => path));
+  const intake = createIntake(app, { open, most: limits.maxInFlight, allowedOrigins, metrics: options.metrics });
+  const { listener } = intake;
   const timeouts = {
     maxHeaderSize: limits.headerBytes,
     headersTimeout: Math.min(limits.headersTimeoutMs, limits.requestTimeoutMs),
@@ -119,8 +123,9 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     keepAliveTimeout: limits.keepAliveTimeoutMs,
     connectionsCheckingInterval: Math.min(1_000, limits.headersTimeoutMs),
   };
-  const server = tls === undefined ? createServer(timeouts, app) : createTls(timeouts, tls, app);
+  const server = tls === undefined ? createServer(timeouts, listener) : createTls(timeouts, tls, listener);
   server.maxConnections = limits.maxConnections;
+  server.on('connection', intake.connected);
   server.on('clientError', answerBrokenRequest);
   const upgrades = sockets.length === 0 ? undefined : acceptUpgrades(server, sockets, edge, guard);
   try {
@@ -134,7 +139,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
 
   const { port } = server.address() as AddressInfo;
   const close = onlyOnce(async () => {
-    await closeServer(server, traffic, upgrades, limits.closeWithinMs);
+    await closeServer(server, intake, traffic, upgrades, limits.closeWithinMs);
     rates.close();
   });
   return {
@@ -145,14 +150,17 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   };
 }
 
-function createTls(timeouts: object, tls: NonNullable<HttpOptions['tls']>, app: ReturnType<typeof createApp>): Server {
+function createTls(timeouts: object, tls: NonNullable<HttpOptions['tls']>, listener: RequestListener): Server {
   try {
-    return createSecureServer({ ...timeouts, cert: tls.cert, key: tls.key, minVersion: 'TLSv1.2' }, app);
+    return createSecureServer({ ...timeouts, cert: tls.cert, key: tls.key, minVersion: 'TLSv1.2' }, listener);
   } catch (cause) {
     // OpenSSL's message names the kind of the fault, not the key.
     throw new SpoolError('INVALID_CONFIG', `The TLS certificate or key cannot be used: ${(cause as Error).message}`, { cause });
   }
 }
+
+/** Connections that wait to be accepted; beyond, callers are not heard and try again after a second. The system may allow fewer. */
+const backlog = 4096;
 
 function listen(server: Server, address: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -163,7 +171,7 @@ function listen(server: Server, address: string, port: number): Promise<void> {
           : new SpoolError('INVALID_CONFIG', `Cannot listen on ${address}:${port}: ${error.message}`, { cause: error }),
       );
     });
-    server.listen(port, address, resolve);
+    server.listen({ port, host: address, backlog }, resolve);
   });
 }
 
@@ -182,7 +190,13 @@ function answerBrokenRequest(failure: NodeJS.ErrnoException, socket: Duplex): vo
 /** What was sent before it stopped listening is read within this time, and refused or answered. Milliseconds. */
 const lingerMs = 250;
 
-async function closeServer(server: Server, traffic: Traffic, upgrades: Upgrades | undefined, withinMs: number): Promise<void> {
+async function closeServer(
+  server: Server,
+  intake: Intake,
+  traffic: Traffic,
+  upgrades: Upgrades | undefined,
+  withinMs: number,
+): Promise<void> {
   traffic.closing = true;
   // Who gets these answers sends nothing more over a connection that is about to end.
   for (const { response } of traffic.handling) if (!response.headersSent) response.setHeader('Connection', 'close');
@@ -194,7 +208,8 @@ async function closeServer(server: Server, traffic: Traffic, upgrades: Upgrades 
   upgrades?.abort();
   await sleep(Math.min(lingerMs, withinMs));
   server.close();
-  const quiet = (): boolean => traffic.handling.size === 0 && traffic.streaming.size === 0 && (upgrades?.size ?? 0) === 0;
+  const quiet = (): boolean =>
+    intake.waiting === 0 && traffic.handling.size === 0 && traffic.streaming.size === 0 && (upgrades?.size ?? 0) === 0;
   await until(quiet, withinMs, server);
   for (const exchange of traffic.handling) exchange.abort(exchange.safe ? 'UNAVAILABLE' : 'INDETERMINATE', 'This instance is stopping');
   await until(quiet, 500, server);

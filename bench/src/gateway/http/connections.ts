@@ -16,12 +16,15 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
+const batch = 32;
+const greeting = Buffer.from('GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n');
+
 /**
- * Keep-alive connections with one request in flight each, opened as they are needed; a request that finds none waits for one. It reads what a gateway answers and
- * no other HTTP, since on a small machine a caller that costs little measures most.
- * @param most of them at once
+ * Keep-alive connections with one request in flight each; a request that finds none waits for one. It reads what a gateway answers and no other HTTP, since
+ * on a small machine a caller that costs little measures most. Resolves when all are open and have had an answer: what a connection costs is not what is
+ * measured, and Node accepts but one in each turn of its loop.
  */
-export function openConnections(port: number, most: number): Connections {
+export async function openConnections(port: number, count: number): Promise<Connections> {
   const free: Connection[] = [];
   const all = new Set<Connection>();
   const queue: Waiting[] = [];
@@ -61,11 +64,18 @@ export function openConnections(port: number, most: number): Connections {
     connection.socket.on('close', () => ended());
     return connection;
   };
+  while (all.size < count) {
+    const greeted = Array.from({ length: Math.min(batch, count - all.size) }, () => {
+      const connection = open();
+      return new Promise((resolve, reject) => ask(connection, { bytes: greeting, resolve, reject }));
+    });
+    await Promise.all(greeted);
+  }
   return {
     request: (bytes) =>
       new Promise((resolve, reject) => {
         const waiting = { bytes, resolve, reject };
-        const connection = free.pop() ?? (all.size < most ? open() : undefined);
+        const connection = free.pop();
         if (connection === undefined) queue.push(waiting);
         else ask(connection, waiting);
       }),
