@@ -32,6 +32,7 @@ export {
   type SentMeta,
 } from './cloudevents/meta.js';
 export { childOf, formatTraceparent, newTrace, parseTraceparent, type TraceContext } from './cloudevents/traceparent.js';
+export { randomIdBytes } from './cloudevents/random.js';
 export {
   arrayOf,
   doc,

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomIdBytes } from '@spool/schemas';
 
 /** W3C trace context of one request. */
 export interface Trace {
@@ -11,7 +11,7 @@ export interface Trace {
 const pattern = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$/;
 
 /** Continues the caller's trace, or begins a new, sampled one if the header is missing or not valid. */
-export function continueTrace(header: string | undefined, random: (bytes: number) => Buffer = randomBytes): Trace {
+export function continueTrace(header: string | undefined, random: (bytes: number) => Buffer = randomIdBytes): Trace {
   const match = header === undefined || header.startsWith('ff') ? null : pattern.exec(header);
   const known = match !== null && !/^0+$/.test(match[1]!) && !/^0+$/.test(match[2]!);
   const traceId = known ? match[1]! : random(16).toString('hex');
