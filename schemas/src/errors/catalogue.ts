@@ -66,6 +66,12 @@ export const catalogue = {
     title: 'The request did not arrive in time',
     remedy: 'Nothing was changed; send the whole request without a pause.',
   },
+  UPGRADE_REQUIRED: {
+    status: 426,
+    retryable: 'never',
+    title: 'There is a WebSocket here',
+    remedy: 'Connect with a WebSocket client.',
+  },
   PRECONDITION_FAILED: {
     status: 412,
     retryable: 'never',

@@ -12,7 +12,8 @@ export const clusterSettings = z.strictObject({
   suspectAfterMissed: z.int().min(1).max(100).describe('Heartbeats missed before an instance is suspect'),
   downMs: ms(500, 3_600_000).describe('Silence after which an instance is down'),
   forgetMs: ms(60_000, 30 * 24 * 3_600_000).describe('Time after which an instance that is down or gone is forgotten'),
-  leaseMs: ms(1000, 600_000).describe('Time after which a lease that is not renewed is free again'),
+  // Renewed three times in that time: whoever is busy for a second or two is not to lose what it holds.
+  leaseMs: ms(5000, 600_000).describe('Time after which a lease that is not renewed is free again'),
   nodeEvents: z.enum(['kafka', 'http']).describe('How events of nodes go to other nodes; over http what is not taken goes over Kafka'),
 });
 type Settings = z.infer<typeof clusterSettings>;

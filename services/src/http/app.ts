@@ -8,10 +8,12 @@ import { answerCrossOrigin } from './guards.js';
 import type { Arrived } from './intake.js';
 import type { Route } from './route.js';
 import { serveRoute } from './serve-route.js';
+import type { SocketRoute } from './socket-route.js';
 
 export interface AppOptions {
   readonly edge: Edge;
   readonly routes: readonly Route[];
+  readonly sockets: readonly SocketRoute[];
   readonly guard: (request: Request) => void;
   readonly allowedOrigins: readonly string[];
   readonly trustProxy: readonly string[];
@@ -54,6 +56,7 @@ export function createApp(options: AppOptions): Express {
       return undefined;
     });
   }
+  for (const { path } of options.sockets) app.get(expressPath(path), askForUpgrade);
   for (const [path, methods] of methodsByPath(options.routes)) {
     app.all(expressPath(path), (_request, response, next) => {
       (locals(response).allowed ??= []).push(...methods);
@@ -96,6 +99,11 @@ interface Locals extends Arrived {
   allowed?: string[];
 }
 const locals = (response: Response): Locals => response.locals as Locals;
+
+const askForUpgrade: RequestHandler = (_request, response) => {
+  response.setHeader('Upgrade', 'websocket');
+  throw new SpoolError('UPGRADE_REQUIRED', 'There is a WebSocket at this path, and the request asks for no upgrade');
+};
 
 const unmatched: RequestHandler = (request, response) => {
   const methods = [...new Set(locals(response).allowed)];

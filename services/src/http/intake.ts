@@ -72,9 +72,11 @@ export function createIntake(serve: RequestListener, options: IntakeOptions): In
   let eachMs = 0;
   let begunAt = 0;
 
+  const existing = options.metrics.getSingleMetric(name);
   const refusals =
-    (options.metrics.getSingleMetric(name) as Counter | undefined) ??
-    new Counter({ name, help: 'Requests refused before they were begun: too many waited', registers: [options.metrics] });
+    existing instanceof Counter
+      ? existing
+      : new Counter({ name, help: 'Requests refused before they were begun: too many waited', registers: [options.metrics] });
   const overloaded = new SpoolError('OVERLOADED', 'more requests come in than can be begun in time', { retryAfterMs: 1000 });
   const retryAfter = String(retryAfterSeconds(overloaded));
   const refuse = (request: IncomingMessage, response: ServerResponse): void => {

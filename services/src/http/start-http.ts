@@ -107,6 +107,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   const app = createApp({
     edge,
     routes,
+    sockets,
     guard,
     allowedOrigins,
     trustProxy: options.trustProxy ?? [],

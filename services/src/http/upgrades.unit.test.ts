@@ -133,6 +133,12 @@ describe('a web socket', () => {
     expect(seen).toHaveLength(0);
   });
 
+  it('tells who asks for none what is there', async () => {
+    await start();
+    const { status, headers, problem } = await server.send({ path: '/api/v1/live/x' });
+    expect([status, headers.upgrade, problem().code]).toEqual([426, 'websocket', 'UPGRADE_REQUIRED']);
+  });
+
   it('is refused when there are too many, and let in again when one has gone', async () => {
     await start({ maxStreams: 1 });
     const { socket, first } = upgrade('/api/v1/live/x', { 'X-API-Key': 'anna' });

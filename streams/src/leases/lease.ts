@@ -122,7 +122,11 @@ export async function acquireLease(instance: LeaseInstance, wanted: Wanted, opti
     const forget = table.onChange((key, row) => {
       if (key !== leasePrefix + name || over) return;
       if (row?.holder !== holder || row.epoch !== epoch) lose();
-      else validUntil = Math.max(validUntil, until(row) ?? 0);
+      else {
+        // It may be sooner than before: the settings have been changed, and the grantor goes by the latest.
+        validUntil = until(row) ?? validUntil;
+        watch();
+      }
     });
     watch();
     renew();

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createCodec, createMemoryRegistry, LeaseRequestSchema, LeaseRowSchema, type Codec, type LeaseRow } from '@spool/schemas';
 import type { RunningProcessor } from '../engine/processor.js';
 import { openInstance, type Instance } from '../instance/instance.js';
@@ -102,6 +103,29 @@ describe('a lease', () => {
     expect(lease.held).toBe(true);
     now += 2000;
     expect(lease.held).toBe(false);
+  });
+
+  it('stands no longer than its latest renewal says, when the time of leases has been shortened', async () => {
+    let ttlMs = 3000;
+    const config = {
+      get current() {
+        return { ...platform.config.current, leaseMs: ttlMs };
+      },
+      onChange: () => () => undefined,
+    };
+    const weak = silent(Object.assign(Object.create(await instanceOf('other-0')) as Instance, { config }));
+    let lost = 0;
+    const began = performance.now();
+    const lease = await take(weak, { name: 'leader' }, { onLost: () => (lost = performance.now() - began) });
+    ttlMs = 500;
+    // The first renewal, still by the old rhythm, asks for less.
+    await sleep(1200);
+    expect(lease.held).toBe(true);
+    // Nobody says so: it has to know by itself.
+    await grantor.close();
+    cut(weak);
+    await sleep(800);
+    expect([lease.held, lost > 0 && lost < 2000]).toEqual([false, true]);
   });
 
   it('outlives its grantor: one that takes over leaves holders their whole time, and takes the epochs on', async () => {

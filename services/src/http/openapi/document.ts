@@ -76,6 +76,7 @@ function socketOperation(socket: SocketRoute): RouteConfig {
       ...(socket.role === 'public' ? [] : (['UNAUTHENTICATED', 'FORBIDDEN'] as const)),
       'HOST_REFUSED',
       'CROSS_ORIGIN',
+      'UPGRADE_REQUIRED',
       'OVERLOADED',
       'INTERNAL',
     ]),
