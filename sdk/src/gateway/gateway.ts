@@ -84,13 +84,20 @@ export function createGateway(options: GatewayOptions): Gateway {
   };
   const deadlineOf = (message: RequestMessage): number => now() + (message.timeoutMs ?? defaultTimeoutMs);
   const flowTo = createAdmission({ maxInFlight, inFlight: () => replies.waiting });
-  /** What was let in. */
-  const admitted = async (message: RequestMessage, flow: Flow, requested: Requested): Promise<Reply> => {
+  /** What was let in. @param onPosted gets the word of the log */
+  const admitted = async (
+    message: RequestMessage,
+    flow: Flow,
+    requested: Requested,
+    onPosted?: (posted: Promise<unknown>) => void,
+  ): Promise<Reply> => {
     const deadline = deadlineOf(message);
     const end = flow.began(message.timeoutMs ?? defaultTimeoutMs, requested);
     let answered = false;
     try {
-      const reply = await replies.wait(message.id, deadline, post(message, deadline, replies.address));
+      const posted = post(message, deadline, replies.address);
+      onPosted?.(posted);
+      const reply = await replies.wait(message.id, deadline, posted);
       answered = reply.outcome !== 'expired';
       return reply;
     } finally {
@@ -126,6 +133,7 @@ export function createGateway(options: GatewayOptions): Gateway {
     id: string | null,
     payload: unknown,
     sent: SendOptions,
+    onPosted?: (taken: Promise<string>) => void,
   ): Promise<CommandResult> => {
     const address = addressOf(topics, target, id, sent);
     const flow = flowTo(address.topic);
@@ -135,7 +143,8 @@ export function createGateway(options: GatewayOptions): Gateway {
     if (full !== undefined) throw full;
     const pending = commandMessage(address, schema, type, payload, sent);
     const message = pending instanceof Promise ? await pending : pending;
-    return toResult(await admitted(message, flow, requested), message.id, message.key);
+    const told = onPosted && ((posted: Promise<unknown>): void => onPosted(posted.then(() => message.id)));
+    return toResult(await admitted(message, flow, requested, told), message.id, message.key);
   };
   const ask = async (topic: string, query: QuerySchemas, type: string, payload: unknown, asked: AskOptions) => {
     const encoder = await codec.encoder(topic, query.request);
@@ -216,9 +225,10 @@ export function createGateway(options: GatewayOptions): Gateway {
     },
     async postJson(type, id, payload, sent = {}) {
       const { target, recordSchema } = targetOf(type);
-      const message = await commandMessage(addressOf(topics, target, id, sent), recordSchema, type, fromJson(recordSchema, payload), sent);
-      await post(message, deadlineOf(message), undefined);
-      return message.id;
+      // In flight until it is decided, as one whose caller waits: what nobody waits for is work for the owner all the same.
+      return new Promise((resolve, reject) => {
+        send(target, recordSchema, type, id, fromJson(recordSchema, payload), sent, resolve).catch(reject);
+      });
     },
     ask: (projection, type, asked, askOptions = {}) =>
       ask(topics.queries(projection.name).name, projection.queries[type]!, type, asked, askOptions) as Promise<Answer<never>>,

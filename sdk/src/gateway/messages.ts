@@ -76,7 +76,7 @@ export interface CommandGateway {
   ): Promise<CommandResult>;
   /** Sends a command by its type, as the registry knows it, with a plain JSON payload. @throws also UNKNOWN_COMMAND. */
   sendJson(type: string, id: string | null, payload: unknown, options?: SendOptions): Promise<CommandResult>;
-  /** As `sendJson`, but resolves with the command id as soon as the command is in the log. */
+  /** As `sendJson`, but resolves with the command id as soon as the command is in the log. It counts as in flight until it is decided. */
   postJson(type: string, id: string | null, payload: unknown, options?: SendOptions): Promise<string>;
 }
 export interface QueryGateway {

@@ -46,11 +46,11 @@ afterEach(async () => {
   await server.close();
   await on[Symbol.asyncDispose]();
 });
-const send = (caller: string) =>
+const send = (caller: string, headers = {}) =>
   server.send({
     method: 'POST',
     path: '/api/v1/commands/Put',
-    headers: { 'x-api-key': caller, 'content-type': 'application/json' },
+    headers: { 'x-api-key': caller, 'content-type': 'application/json', ...headers },
     body: { aggregateId: 'a', payload: { amount: 1, note: '' } },
   });
 
@@ -67,5 +67,15 @@ describe('a caller that floods the gateway', () => {
     expect((await other).status).toBe(200);
     const statuses = (await Promise.all(flood)).map(({ status }) => status);
     expect(statuses.filter((status) => status === 200)).toHaveLength(16);
+  });
+
+  it('is refused with what it does not wait for as well, until that is decided', async () => {
+    const post = (caller: string) => send(caller, { prefer: 'respond-async' });
+    const statuses = (await Promise.all(Array.from({ length: 40 }, () => post('flood')))).map(({ status }) => status);
+    expect(statuses.filter((status) => status === 202)).toHaveLength(16);
+    expect(statuses.filter((status) => status === 503)).toHaveLength(24);
+    expect((await post('other')).status).toBe(202);
+    for (const answer of waiting.splice(0)) answer(applied);
+    expect((await post('flood')).status).toBe(202);
   });
 });
