@@ -29,7 +29,7 @@ export { rebuildSnapshot, takeSnapshot } from './aggregate/host.js';
 export { snapshotPrefix } from './aggregate/rows.js';
 export { stateHash } from './aggregate/snapshots.js';
 export { outcomePrefix } from './outcomes/outcomes.js';
-export { bundle, type Bundle, type BundleOptions, type Component, type Repository } from './bundle/bundle.js';
+export { bundle, type Bundle, type BundleOptions, type Component, type Repository, type RoutedOptions } from './bundle/bundle.js';
 export {
   bundleDescriptor,
   consumerId,
@@ -75,7 +75,7 @@ export { commandLine, type Argument, type CommandLine, type CommandLineOptions }
 export { runCommandLine, type CommandLineConfig } from './invoker/command-line-host.js';
 export { cron, type Cron, type CronOptions, type Tick } from './invoker/cron.js';
 export { http, type HttpInvoker, type HttpOptions, type HttpRequest, type HttpResponse } from './invoker/http.js';
-export type { InvokerContext, InvokerOptions, JsonGateway } from './invoker/declared.js';
+export type { ClientContext, InvokerContext, InvokerOptions, JsonGateway } from './invoker/declared.js';
 export { invoker, type Invoker, type StartInvoker } from './invoker/invoker.js';
 export { observer, type Observer, type ObserverContext, type ObserverOptions } from './observer/observer.js';
 export type { MessageOf, Payloads, Queries, QuerySchemas } from './payloads.js';

@@ -5,6 +5,8 @@ import type { Invoker } from '../invoker/invoker.js';
 import type { Observer } from '../observer/observer.js';
 import type { Projection } from '../projection/projection.js';
 import type { Projector } from '../projector/projector.js';
+import type { EventDeclaration, EventsOptions } from '../routed/events.js';
+import type { Routing } from '../routed/routing.js';
 import type { Service } from '../service/service.js';
 import type { Saga } from '../saga/saga.js';
 
@@ -18,6 +20,15 @@ export interface Bundle {
   readonly interceptors: readonly Interceptor[];
   readonly upcasters?: readonly Upcaster[];
   readonly repository?: Repository;
+  readonly routed?: RoutedOptions;
+}
+
+/** Routed events of a bundle: `events` of its components and of the running bundle. */
+export interface RoutedOptions extends Pick<EventsOptions, 'serializers'> {
+  /** The first word of every routing: of the application, which several bundles may share. @default the id of the bundle */
+  readonly root?: string;
+  /** What it fires, by name; without a routing it stays in the process. @default none */
+  readonly fires?: Readonly<Record<string, Omit<EventDeclaration, 'routing'> & { readonly routing?: Omit<Routing, 'root'> }>>;
 }
 
 /** Where the code of a bundle is read. */
@@ -44,6 +55,8 @@ export interface BundleOptions {
   readonly upcasters?: readonly Upcaster[];
   /** The registry links each component to its line there: `<url>/blob/<ref>/<directory>/<file>#L<line>`. @default no links */
   readonly repository?: Repository;
+  /** @default it fires nothing, and `events` of the running bundle have its id as their root */
+  readonly routed?: RoutedOptions;
 }
 
 /** A deployable unit. `startBundle` runs it, `describe` gives its descriptor. */

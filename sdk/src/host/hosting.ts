@@ -4,6 +4,7 @@ import type { Bundle } from '../bundle/bundle.js';
 import type { AskOptions } from '../gateway/messages.js';
 import { intercept, type Intercepted } from '../interceptor/interceptor.js';
 import type { PostgresDatabase } from '../postgres/database.js';
+import type { Events } from '../routed/events.js';
 import type { Aliases } from '../registry/aliases.js';
 import type { Answered, ReplySender } from './replying.js';
 
@@ -48,6 +49,7 @@ export interface Hosting {
   readonly bundle: Bundle;
   readonly instance: Instance;
   readonly replies: ReplySender;
+  readonly events: Events;
   /** How long outcomes are kept for repeated commands, in milliseconds. */
   readonly outcomeRetentionMs: number;
   /** See `BundleConfig.transactions`. */

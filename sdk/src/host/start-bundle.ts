@@ -32,7 +32,9 @@ import { priorities } from '../service/priorities.js';
 import { hostSaga } from '../saga/host.js';
 import { openAliases } from '../registry/aliases.js';
 import { openRegistry, type Registry } from '../registry/registry.js';
+import type { Events } from '../routed/events.js';
 import { openAnnouncements } from './announcements.js';
+import { bundleEvents } from './bundle-events.js';
 import type { Here, Hosting } from './hosting.js';
 import { createReplySender } from './replying.js';
 
@@ -78,6 +80,8 @@ export interface RunningBundle extends AsyncDisposable {
   readonly endpoint: Endpoint;
   /** What its components answer in this process. */
   readonly here: Here;
+  /** Fires what the bundle declares, and subscribes to what all bundles of its root fire; they end with the bundle. */
+  readonly events: Events;
   /** Resolves when all invokers have ended; rejects with the first error of one. */
   readonly invokers: Promise<void>;
   /** Takes the bundle out of the registry, finishes what is under way and stops. */
@@ -147,6 +151,9 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
   const opening = new Promise<(source: string) => Gateway>((resolve, reject) => ([open, refuse] = [resolve, reject]));
   opening.catch(() => undefined);
   try {
+    const events = bundleEvents(bundle, instance);
+    // Closed behind the instance: until then handlers may fire.
+    opened.unshift(events);
     // 3. Its processors: read models before the projections that answer from them.
     const aliases = await openAliases({ kafka, codec, topics, onError });
     opened.push(aliases);
@@ -154,6 +161,7 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       bundle,
       instance,
       replies: createReplySender(instance),
+      events,
       outcomeRetentionMs: config.outcomeRetentionMs ?? day,
       transactions: config.transactions ?? 'instance',
       sessionTimeoutMs: config.sessionTimeoutMs,
@@ -248,6 +256,7 @@ export async function startBundle(bundle: Bundle, config: BundleConfig): Promise
       registry,
       instances,
       endpoint,
+      events,
       here: hosting.here,
       invokers: invokers.done,
       close,

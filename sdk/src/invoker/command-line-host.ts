@@ -4,7 +4,7 @@ import type { Bundle } from '../bundle/bundle.js';
 import { connectClient } from '../client/client.js';
 import { intercept } from '../interceptor/interceptor.js';
 import { parseArguments } from './command-line.js';
-import { invokerContext } from './context.js';
+import { clientContext } from './context.js';
 
 export interface CommandLineConfig {
   readonly kafka: Kafka;
@@ -42,7 +42,7 @@ export async function runCommandLine(bundle: Bundle, name: string, given: readon
     () =>
       invoker.run(
         payload as never,
-        invokerContext(invoker, { ...client, subscribe: client.subscribeQuery }, { now, log }, { signal, lastWord: true }) as never,
+        clientContext(invoker, { ...client, subscribe: client.subscribeQuery }, { now, log }, { signal, lastWord: true }) as never,
       ),
   );
 }

@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import { SpoolError, type Violation } from '@spool/schemas';
 import { made } from '../bundle/source.js';
 import type { CommandTarget, QueryTarget } from '../messages.js';
-import { declared, type Declared, type InvokerContext, type InvokerOptions } from './declared.js';
+import { declared, type Declared, type ClientContext, type InvokerOptions } from './declared.js';
 
 interface Values {
   readonly string: string;
@@ -25,7 +25,7 @@ export type ArgumentsOf<A extends Arguments> = {
 export interface CommandLineOptions<A extends Arguments, T extends CommandTarget, Q extends QueryTarget> extends InvokerOptions<T, Q> {
   /** @default none */
   readonly arguments?: A;
-  readonly run: (given: ArgumentsOf<A>, context: InvokerContext<T, Q>) => Promise<void>;
+  readonly run: (given: ArgumentsOf<A>, context: ClientContext<T, Q>) => Promise<void>;
 }
 
 export interface CommandLine<Name extends string = string, Given = never, Context = never> extends Declared<Name> {
@@ -44,8 +44,8 @@ export const commandLine = <
 >(
   name: Name,
   options: CommandLineOptions<A, T, Q>,
-): CommandLine<Name, ArgumentsOf<A>, InvokerContext<T, Q>> =>
-  made<CommandLine<Name, ArgumentsOf<A>, InvokerContext<T, Q>>>(commandLine, {
+): CommandLine<Name, ArgumentsOf<A>, ClientContext<T, Q>> =>
+  made<CommandLine<Name, ArgumentsOf<A>, ClientContext<T, Q>>>(commandLine, {
     ...declared(name, options),
     way: 'command-line',
     arguments: options.arguments ?? {},

@@ -1,7 +1,9 @@
 import type { Instance } from '@spool/streams';
 import { declaredCommands, declaredSubscriptions } from '../gateway/declared.js';
 import type { CommandGateway, Gateway, QueryGateway, SendOptions } from '../gateway/messages.js';
-import type { Declared, InvokerContext } from './declared.js';
+import { firer } from '../host/bundle-events.js';
+import type { Hosting } from '../host/hosting.js';
+import type { ClientContext, Declared, InvokerContext } from './declared.js';
 
 export interface Occasion {
   readonly signal: AbortSignal;
@@ -13,13 +15,21 @@ export interface Occasion {
   readonly meta?: Pick<SendOptions, 'correlationId' | 'traceparent' | 'actor'>;
 }
 
-/** What an invoker works with on one occasion. */
-export function invokerContext(
+/** What an invoker works with on one occasion, in a bundle that runs. */
+export const invokerContext = ({ instance, events }: Hosting, invoker: Declared, gateway: Gateway, occasion: Occasion): InvokerContext => ({
+  ...clientContext(invoker, gateway, instance, occasion),
+  events: firer(events, occasion.id, {
+    ...(occasion.id === undefined ? {} : { causationId: occasion.id }),
+    ...(occasion.meta?.correlationId === undefined ? {} : { correlationId: occasion.meta.correlationId }),
+  }),
+});
+
+export function clientContext(
   { name, sends, asks }: Declared,
   gateway: CommandGateway & QueryGateway & Pick<Gateway, 'subscribe'>,
   { now, log }: Pick<Instance, 'now' | 'log'>,
   { signal, id, meta, lastWord = false }: Occasion,
-): InvokerContext {
+): ClientContext {
   let sent = 0;
   const commandId = (): Pick<SendOptions, 'commandId'> => (id === undefined ? {} : { commandId: `${id}/${sent++}` });
   const going = <T>(options: T): T => {

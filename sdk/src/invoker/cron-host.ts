@@ -126,7 +126,7 @@ async function run({ hosting, cron, gateway, stop }: Hosted, at: number): Promis
   try {
     await bounded({ timeoutMs, stop, late: () => new Error(`the run of ${id} took longer than ${timeoutMs} ms`) }, (signal) =>
       handled(hosting, { component, kind: 'invoker', messageKind: 'timer', type: component, payload: { at, id }, meta }, () =>
-        cron.run({ at, id }, invokerContext(cron, gateway, instance, { signal, id, meta }) as never),
+        cron.run({ at, id }, invokerContext(hosting, cron, gateway, { signal, id, meta }) as never),
       ),
     );
   } catch (thrown) {

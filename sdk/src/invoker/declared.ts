@@ -1,11 +1,13 @@
 import type { CommandGateway, QueryGateway } from '../gateway/messages.js';
 import type { CommandSender, QuerySubscriber } from '../gateway/declared.js';
+import type { EventFirer } from '../routed/events.js';
 import type { CommandTarget, QueryTarget } from '../messages.js';
 
 /** What goes out untyped: by the type of the message, as the registry knows it. */
 export type JsonGateway = Pick<CommandGateway, 'sendJson' | 'postJson'> & Pick<QueryGateway, 'askJson'>;
 
-export interface InvokerContext<T extends CommandTarget = never, Q extends QueryTarget = never> {
+/** Of an invoker that runs in a process of its own. */
+export interface ClientContext<T extends CommandTarget = never, Q extends QueryTarget = never> {
   /** Sends what `sends` declares. */
   readonly commands: CommandSender<T>;
   /** Asks what `asks` declares, once or with all answers that follow. */
@@ -16,6 +18,10 @@ export interface InvokerContext<T extends CommandTarget = never, Q extends Query
   readonly log: (message: string, fields?: Readonly<Record<string, unknown>>) => void;
   /** Fires when the work is to end: the bundle stops, or the time is up. */
   readonly signal: AbortSignal;
+}
+export interface InvokerContext<T extends CommandTarget = never, Q extends QueryTarget = never> extends ClientContext<T, Q> {
+  /** Fires routed events that the bundle declares. */
+  readonly events: EventFirer;
 }
 
 /** What every invoker declares. */

@@ -33,7 +33,7 @@ async function runOnce(hosting: Hosting, invoker: StartInvoker, gateway: Gateway
   const { name } = invoker;
   try {
     await handled(hosting, { component: name, kind: 'invoker', messageKind: 'request', type: name, payload: undefined, meta: {} }, () =>
-      invoker.run(invokerContext(invoker, gateway, instance, { signal, lastWord: true }) as never),
+      invoker.run(invokerContext(hosting, invoker, gateway, { signal, lastWord: true }) as never),
     );
   } catch (error) {
     instance.log('error', 'an invoker failed', { invoker: name, error: String(error) });

@@ -91,7 +91,7 @@ async function handle(hosting: Hosting, invoker: HttpInvoker, gateway: Gateway, 
       };
       const occasion = { signal, meta, ...(id === undefined ? {} : { id }) };
       return handled(hosting, { component: name, kind: 'invoker', messageKind: 'request', type: name, payload, meta }, () =>
-        invoker.handle(payload, invokerContext(invoker, gateway, instance, occasion) as never),
+        invoker.handle(payload, invokerContext(hosting, invoker, gateway, occasion) as never),
       );
     });
   } catch (thrown) {

@@ -5,6 +5,7 @@ import { boundContexts } from '../context/context.js';
 import { eventContext, eventReader, type ReadEvent } from '../event/reader.js';
 import { declaredCommands, declaredQueries } from '../gateway/declared.js';
 import type { Gateway } from '../gateway/messages.js';
+import { firer } from '../host/bundle-events.js';
 import { caused, handled, type Hosting } from '../host/hosting.js';
 import { emitSpan, microsSince } from '../host/spans.js';
 import type { Observer, ObserverContext } from './observer.js';
@@ -81,7 +82,13 @@ function define(hosting: Hosting, observer: Observer, gateway: Gateway, context:
   };
 }
 
-function contextOf({ instance }: Hosting, observer: Observer, gateway: Gateway, event: ReadEvent, signal: AbortSignal): ObserverContext {
+function contextOf(
+  { instance, events }: Hosting,
+  observer: Observer,
+  gateway: Gateway,
+  event: ReadEvent,
+  signal: AbortSignal,
+): ObserverContext {
   const { meta } = event;
   const { id = '' } = meta;
   let sent = 0;
@@ -90,6 +97,10 @@ function contextOf({ instance }: Hosting, observer: Observer, gateway: Gateway, 
     commands: declaredCommands(gateway, observer.name, observer.sends, (options) =>
       caused(meta, { commandId: `${id}/${observer.name}/${sent++}`, ...options }),
     ),
+    events: firer(events, `${id}/${observer.name}`, {
+      causationId: id,
+      ...(meta.correlationId === undefined ? {} : { correlationId: meta.correlationId }),
+    }),
     queries: declaredQueries(gateway, observer.name, observer.asks, (options) => caused(meta, options)),
     now: instance.now(),
     signal,

@@ -3,6 +3,7 @@ import type { UnknownEvents } from '../event/unknown.js';
 import type { ContextOptions } from '../context/context.js';
 import type { CommandSender, QueryAsker } from '../gateway/declared.js';
 import type { CommandTarget, EventOf, EventSource, EventTypesOf, QueryTarget } from '../messages.js';
+import type { EventFirer } from '../routed/events.js';
 import type { EventContext } from '../projector/projector.js';
 
 export interface ObserverContext<T extends CommandTarget = never, Q extends QueryTarget = never> extends EventContext {
@@ -13,6 +14,11 @@ export interface ObserverContext<T extends CommandTarget = never, Q extends Quer
   readonly commands: CommandSender<T>;
   /** Asks what `asks` declares. */
   readonly queries: QueryAsker<Q>;
+  /**
+   * Fires routed events that the bundle declares. The id of the n-th is `<event id>/<observer>/fired/<n>`: an event that is given again fires them again,
+   * under the same ids.
+   */
+  readonly events: EventFirer;
   /** Milliseconds since the epoch; not the same when the event is given again. */
   readonly now: number;
   /** Fires when the instance stops or may lose the partition, three seconds after it began to; the event is then given again. */

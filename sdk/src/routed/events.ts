@@ -31,7 +31,11 @@ export interface FireOptions {
   readonly to?: Destination;
   readonly correlationId?: string;
   readonly causationId?: string;
+  /** The same again for what is fired again. @default a new one */
+  readonly id?: string;
 }
+/** What components with effects on the outside are handed: to fire what their bundle declares. */
+export type EventFirer = Pick<Events, 'fire'>;
 
 /** Events by name in this process, and by routing between processes: the same calls for both. */
 export interface Events extends AsyncDisposable {
@@ -146,9 +150,9 @@ export function createEvents(options: EventsOptions): Events {
     value: Uint8Array,
     rest: FireOptions,
   ): CarriedEvent => {
-    const { correlationId, causationId } = rest;
+    const { correlationId, causationId, id = newId() } = rest;
     return {
-      ...{ id: newId(), routing, emitter, at: now(), delivery, contentType, value },
+      ...{ id, routing, emitter, at: now(), delivery, contentType, value },
       ...(correlationId === undefined ? {} : { correlationId }),
       ...(causationId === undefined ? {} : { causationId }),
     };

@@ -1,6 +1,7 @@
 export {
   createEvents,
   type EventDeclaration,
+  type EventFirer,
   type EventHandler,
   type Events,
   type EventsOptions,

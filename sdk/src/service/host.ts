@@ -21,6 +21,7 @@ import { Rejection } from '../aggregate/aggregate.js';
 import { consumerId } from '../bundle/descriptor.js';
 import { defaultContext } from '../context/context.js';
 import { headersOfEvent } from '../event/headers.js';
+import { firer } from '../host/bundle-events.js';
 import { handled, type Hosting } from '../host/hosting.js';
 import { expired, expiry, isDurable, problemOf, type Answered } from '../host/replying.js';
 import { emitSpan, microsSince } from '../host/spans.js';
@@ -187,6 +188,10 @@ async function openTask(hosting: Hosting, service: Service, task: TaskRequest, w
         signal: signal.signal,
         correlationId: meta.correlationId ?? commandId,
         context: meta.context ?? defaultContext,
+        events: firer(hosting.events, `${commandId}/${service.name}`, {
+          causationId: commandId,
+          correlationId: meta.correlationId ?? commandId,
+        }),
         log: (message, fields) => instance.log('info', message, { service: service.name, commandId, ...fields }),
       });
     try {

@@ -1,10 +1,11 @@
 import type { PayloadOf } from '@spool/schemas';
 import type { Rejection } from '../aggregate/aggregate.js';
 import type { MessageOf, Payloads } from '../payloads.js';
+import type { EventFirer } from '../routed/events.js';
 import { made } from '../bundle/source.js';
 import type { Streams } from './streaming.js';
 
-/** What a handler gets beside the command. There is nothing in it that sends or asks. */
+/** What a handler gets beside the command. There is nothing in it that sends commands or asks. */
 export interface ServiceContext {
   readonly commandId: string;
   /**
@@ -26,6 +27,8 @@ export interface ServiceContext {
   readonly correlationId: string;
   /** See `ContextOptions`; a service handles the commands of all. */
   readonly context: string;
+  /** Fires routed events that the bundle declares; another try of the command fires them again, under the same ids. */
+  readonly events: EventFirer;
   readonly log: (message: string, fields?: Readonly<Record<string, unknown>>) => void;
 }
 

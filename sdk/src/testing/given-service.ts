@@ -66,5 +66,6 @@ const plainContext = (): ServiceContext => ({
   signal: new AbortController().signal,
   correlationId: 'command-1',
   context: 'default',
+  events: { fire: () => Promise.resolve('event-1') },
   log: () => undefined,
 });

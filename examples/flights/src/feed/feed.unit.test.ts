@@ -74,6 +74,7 @@ async function run(log: ReturnType<typeof fakeLog>, options: Partial<FeedOptions
     commands: log.commands,
     queries: {} as Context['queries'],
     gateway: {} as Context['gateway'],
+    events: {} as Context['events'],
     now: () => 0,
     log: (message, fields) => words.push({ message, fields }),
     signal,
