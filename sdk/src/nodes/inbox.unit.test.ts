@@ -39,3 +39,27 @@ it('takes each event once and in order, whichever of the two ways it comes, and 
   expect(await take(7)).toBe(0);
   await producer.close();
 });
+
+it('gives again what a subscriber has left behind', async () => {
+  const kafka = createMemoryKafka();
+  const topics = topicCatalogue();
+  await kafka.admin.ensureTopics([topics.inbox('two')]);
+  const topic = topics.inbox('two').name;
+  const producer = await kafka.producer();
+  const fanOut = createFanOut({ log: quiet, drainMs: 10 });
+  let begun = 0;
+  const hung = fanOut.subscribe({ routing: '#' }, () => new Promise(() => (begun += 1)));
+  const inbox = openInbox({ kafka, topic, run: 'r', store: createMemoryStore(), fanOut, log: quiet });
+  await inbox.begin();
+  const events = Array.from({ length: 4 }, () => carried('app.data.x.info.made'));
+  await producer.sendAll(events.map((event, n) => toRecord(topic, { event, sender: 'one', run: 'a', number: n + 1, to: undefined })));
+  await until(() => begun === 1);
+  const seen: string[] = [];
+  fanOut.subscribe({ routing: '#' }, ({ id }) => void seen.push(id));
+  await hung.close();
+  // It was at the first of them, and nobody knows how far.
+  await until(() => seen.length === 4);
+  expect(seen).toEqual(events.map(({ id }) => id));
+  await inbox.close();
+  await producer.close();
+});

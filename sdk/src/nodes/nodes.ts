@@ -7,7 +7,7 @@ import type { Events } from '../routed/events.js';
 import { eventsOver, type EventsOfInstance } from '../routed/instance-events.js';
 import type { Destination, EventTransport } from '../routed/transport.js';
 import { fromBody, readTaken, takenBody, toBody, toRecord, type Arrival, type Taken } from './arrival.js';
-import { openInbox, type Received } from './inbox.js';
+import { drainMs, openInbox, type Received } from './inbox.js';
 import { openLane, type Lane, type LaneStatus, type Peer } from './lane.js';
 
 export interface NodeOptions {
@@ -54,10 +54,11 @@ const postWithinMs = 2000;
 export async function openNodeOf(parts: NodeParts, { maxWaiting = 10_000, lookEveryMs = 5000 }: NodeOptions = {}): Promise<Node> {
   const { node, run, kafka, topics, producer, peers, endpoint, now, log } = parts;
   const prefix = topics.inbox('').name;
-  const fanOut = createFanOut({ log });
+  const fanOut = createFanOut({ log, drainMs });
   const inbox = openInbox({ kafka, topic: topics.inbox(node).name, run, store: parts.store, fanOut, log });
   const lanes = new Map<string, Lane>();
   let begun: Promise<void> | undefined;
+  let subscribers = 0;
   let closing: Promise<void> | undefined;
 
   const post = async ({ location }: { readonly location: string }, to: string, arrivals: readonly Arrival[]): Promise<Taken> => {
@@ -92,7 +93,6 @@ export async function openNodeOf(parts: NodeParts, { maxWaiting = 10_000, lookEv
   /** From then on others find it. */
   const begin = async (): Promise<void> => {
     await kafka.admin.ensureTopics([topics.inbox(node)]);
-    await inbox.begin();
     await endpoint.route(path, async ({ caller, body }) => {
       const { sender, arrivals } = fromBody(body, now());
       if (caller.instance !== sender) throw new SpoolError('FORBIDDEN', `${caller.instance} may not send for ${sender}`);
@@ -127,15 +127,25 @@ export async function openNodeOf(parts: NodeParts, { maxWaiting = 10_000, lookEv
     async subscribe(pattern, deliver) {
       assertOpen();
       const subscription = fanOut.subscribe(pattern, deliver);
+      subscribers += 1;
+      let leaving: Promise<void> | undefined;
+      const leave = async (): Promise<void> => {
+        subscribers -= 1;
+        // What comes while nobody is there waits.
+        if (subscribers === 0) await inbox.pause();
+        await subscription.close();
+      };
+      const closeOnce = (): Promise<void> => (leaving ??= leave());
       try {
         begun ??= begin();
         await begun;
+        await inbox.begin();
       } catch (error) {
         begun = undefined;
-        await subscription.close();
+        await closeOnce();
         throw error;
       }
-      return subscription;
+      return { close: closeOnce };
     },
     lanes: () => [...lanes.values()].map(({ status }) => status),
     received: () => inbox.received(),

@@ -168,6 +168,39 @@ it('what a subscriber keeps counts once, though the node is killed before it has
   expect(handled.length).toBeGreaterThan(20);
 });
 
+it('what a subscriber has not handled when it leaves comes when there is one again, and what comes meanwhile waits', async () => {
+  const one = await cluster.start('one');
+  const store = createMemoryStore();
+  const two = await cluster.start('two', { store });
+  const handled: string[] = [];
+  const slow = await two.node.subscribe({ routing: '#' }, async ({ id }) => {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    handled.push(id);
+  });
+  const ids = [...(await sendMany(one.node, 50))];
+  await until(() => handled.length > 5);
+  await slow.close();
+  const before = handled.length;
+  ids.push(...(await sendMany(one.node, 10)));
+  await two.kill();
+  const again = await cluster.start('two', { store: copyOf(store) });
+  const rest = await idsOf(again.node);
+  await until(() => rest.length > 0 && handled.length + rest.length >= ids.length);
+  expect(handled).toHaveLength(before);
+  expect([...handled, ...rest]).toEqual(ids);
+});
+
+it('its place goes on while a subscriber is busy with what is local', async () => {
+  const one = await cluster.start('one');
+  const store = createMemoryStore();
+  const two = await cluster.start('two', { store });
+  await two.node.subscribe({ routing: '#' }, () => new Promise((resolve) => setTimeout(resolve, 5)));
+  const busy = setInterval(() => void two.node.send(event(), { scope: 'local' }), 4);
+  await sendMany(one.node, 10);
+  const kept = () => (store.get('senders', 'one') as { readonly durable: number } | undefined)?.durable;
+  await until(() => kept() === 10).finally(() => clearInterval(busy));
+});
+
 it('a node that never subscribed is not there for others, and one that sends for another is refused', async () => {
   const one = await cluster.start('one');
   await cluster.start('two');
