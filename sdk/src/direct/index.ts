@@ -3,7 +3,7 @@ export { consistentHash, leastLoaded, randomly, roundRobin, type Balancer, type 
 export type { Call, CallTransport, StreamCall, StreamLink, StreamSink } from './call.js';
 export type { Direct, DirectStreamOptions } from './direct.js';
 export type { Discovery, Place, Wanted } from './discovery.js';
-export { connectDirect, serveDirect, type ConnectOptions } from './running.js';
+export { connectDirect, localDirect, serveDirect, type ConnectOptions } from './running.js';
 export type { SocketServerOptions } from './socket-server.js';
 export type { SessionsOptions } from './sessions.js';
 export type { StreamOptions } from './stream.js';

@@ -3,9 +3,11 @@ import { createAnswering, type AnsweringOptions } from './answering.js';
 import { createDirect, type Direct } from './direct.js';
 import { discovery, type Discovery, type DiscoveryOptions } from './discovery.js';
 import { createSessions, type SessionsOptions } from './sessions.js';
-import { createExecutor, type ExecutorOptions } from './executor.js';
+import { createExecutor, type Executor, type ExecutorOptions } from './executor.js';
 import { path } from './frames.js';
+import { localTransport } from './local.js';
 import { socketTransport, type SocketOptions } from './socket.js';
+import { takeStream } from './stream.js';
 import { createSocketServer, type SocketServerOptions } from './socket-server.js';
 
 /**
@@ -51,4 +53,12 @@ export function connectDirect(running: RunningBundle, options: ConnectOptions = 
     return executor.close();
   };
   return createDirect({ codec, topics, registry, transport: { call: executor.call, stream: executor.stream, close } });
+}
+
+/** Calls the components of this process as `connectDirect` calls those of others, without a socket. */
+export function localDirect(running: RunningBundle, options: Parameters<typeof localTransport>[1] = {}): Direct {
+  const { codec, topics } = running.instance;
+  const { call, link, close } = localTransport(running, options);
+  const stream: Executor['stream'] = (wanted, streamOptions) => takeStream(link, wanted, streamOptions);
+  return createDirect({ codec, topics, registry: running.registry, transport: { call, stream, close } });
 }

@@ -59,6 +59,8 @@ export interface EndpointUpgrade {
 export interface Endpoint extends AsyncDisposable {
   /** Where others reach it; undefined as long as it has no route. */
   readonly url: string | undefined;
+  /** Who calls from here, and with what. */
+  readonly self: Caller;
   /** Tokens for calls to others. @throws SpoolError INVALID_CONFIG without a key of the cluster */
   tokens(): Promise<Tokens>;
   /** Takes POST requests; what the handler throws becomes a problem document. @throws SpoolError INVALID_CONFIG, PORT_IN_USE */
@@ -168,6 +170,7 @@ export function createEndpoint(options: EndpointOptions): Endpoint {
     get url() {
       return url;
     },
+    self,
     tokens,
     async route(path, handler) {
       routes.set(path, handler);
