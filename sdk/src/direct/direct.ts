@@ -10,6 +10,7 @@ import type { Registry } from '../registry/registry.js';
 import type { Streams } from '../service/streaming.js';
 import type { Call } from './call.js';
 import type { Executor } from './executor.js';
+import { metered, type Meter } from './meters.js';
 import type { StreamOptions } from './stream.js';
 
 /** Gives the call up. */
@@ -47,6 +48,8 @@ export interface Direct extends AsyncDisposable {
     payload: PayloadOf<S[K]['command']>,
     options?: DirectStreamOptions,
   ): AsyncGenerator<MessageOf<S[K]['events']>, undefined>;
+  /** By the type of the command or query. */
+  meters(): ReadonlyMap<string, Meter>;
   close(): Promise<void>;
 }
 
@@ -64,6 +67,7 @@ const defaultTimeoutMs = 10_000;
 
 /** What a program says, over any transport of calls. */
 export function createDirect({ codec, topics, registry, transport }: DirectOptions): Direct {
+  const calls = metered(transport);
   const send = async (
     target: Pick<CommandTarget, 'kind' | 'name'>,
     schema: RecordSchema<unknown>,
@@ -78,13 +82,13 @@ export function createDirect({ codec, topics, registry, transport }: DirectOptio
     const { timeoutMs = defaultTimeoutMs, refuseReuse, priority } = sent;
     const meta = { ...commandMeta(sent), traceparent: sent.traceparent ?? newTraceparent() };
     const call: Call = { kind: 'command', id: commandId, type, key, value, timeoutMs, meta, refuseReuse, priority };
-    return toResult(await transport.call(call, signal), commandId, key);
+    return toResult(await calls.call(call, signal), commandId, key);
   };
   const ask = async (topic: string, query: QuerySchemas, type: string, request: unknown, { signal, ...asked }: AskOptions & Given) => {
     const value = (await codec.encoder(topic, query.request)).encode(request);
     const { timeoutMs = defaultTimeoutMs, after } = asked;
     const meta = { ...sharedMeta(asked), traceparent: asked.traceparent ?? newTraceparent() };
-    const reply = await transport.call({ kind: 'query', id: randomUUID(), type, key: null, value, timeoutMs, meta, after }, signal);
+    const reply = await calls.call({ kind: 'query', id: randomUUID(), type, key: null, value, timeoutMs, meta, after }, signal);
     if (reply.outcome !== 'answered' || reply.view === null) throw refusal(reply);
     return { view: await codec.decoder(query.view).decode(reply.view), position: reply.position };
   };
@@ -99,7 +103,7 @@ export function createDirect({ codec, topics, registry, transport }: DirectOptio
     const value = (await codec.encoder(topic, command)).encode(payload);
     const meta = { ...sharedMeta(sent), traceparent: sent.traceparent ?? newTraceparent() };
     const call = { id: commandId, type, value, meta, events: Object.keys(events) };
-    for await (const element of transport.stream(call, sent)) {
+    for await (const element of calls.stream(call, sent)) {
       const schema = events[element.type];
       if (schema === undefined) throw new SpoolError('EVENT_UNKNOWN', `${type} is not answered with ${element.type}`);
       yield { type: element.type, data: await codec.decoder(schema).decode(Buffer.from(element.value)) };
@@ -125,6 +129,7 @@ export function createDirect({ codec, topics, registry, transport }: DirectOptio
       return { view: toJson(schemas.view, answer.view), position: answer.position };
     },
     stream: (target, type, payload, sent = {}) => stream(target, type, payload, sent) as AsyncGenerator<never, undefined>,
+    meters: calls.meters,
     close: () => transport.close(),
     [Symbol.asyncDispose]: () => transport.close(),
   };

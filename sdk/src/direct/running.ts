@@ -1,5 +1,6 @@
 import type { RunningBundle } from '../host/start-bundle.js';
 import { createAnswering, type AnsweringOptions } from './answering.js';
+import { withBreaker, type BreakerOptions } from './breaker.js';
 import { createDirect, type Direct } from './direct.js';
 import { discovery, type Discovery, type DiscoveryOptions } from './discovery.js';
 import { createSessions, type SessionsOptions } from './sessions.js';
@@ -38,6 +39,8 @@ export interface ConnectOptions
     Pick<DiscoveryOptions, 'cacheMs'> {
   /** @default by the tables of the registry and of the instances */
   readonly discovery?: Discovery;
+  /** Calls that keep failing are not tried for a while. @default they are tried */
+  readonly breaker?: BreakerOptions;
 }
 
 /** Calls others without Kafka between the two; what the components of the bundle declare, and nothing else. It ends before the bundle. */
@@ -47,7 +50,8 @@ export function connectDirect(running: RunningBundle, options: ConnectOptions = 
   const own = options.discovery === undefined ? discovery(registry, instances, { ...options, now }) : undefined;
   const open: ExecutorOptions['open'] = ({ instance: name, url }) =>
     socketTransport({ ...options, url, token: async () => (await endpoint.tokens()).issue(name) });
-  const executor = createExecutor({ ...options, discovery: own ?? options.discovery!, open, now });
+  const plain = createExecutor({ ...options, discovery: own ?? options.discovery!, open, now });
+  const executor = options.breaker === undefined ? plain : withBreaker(plain, options.breaker);
   const close = (): Promise<void> => {
     own?.close();
     return executor.close();

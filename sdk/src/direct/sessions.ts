@@ -140,7 +140,7 @@ function createSession(of: string, source: AsyncGenerator<StreamElement, undefin
       }
     }
   };
-  const later = (): NodeJS.Timeout => setTimeout(() => void end(), resumeMs);
+  const later = (): NodeJS.Timeout => setTimeout(() => void end(), resumeMs).unref();
   const confirm = (number: number): void => {
     if (number > sent) throw new SpoolError('INVALID_REQUEST', `element ${number} is confirmed, and ${sent} was the last`);
     if (number <= confirmed) return;
