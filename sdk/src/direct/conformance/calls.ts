@@ -1,6 +1,8 @@
 import type { Direct } from '../direct.js';
 import { Counts } from './bundle.js';
 
+export { conforming } from './bundle.js';
+
 /** What every way to a bundle can do. */
 export interface Calls {
   readonly sendJson: Direct['sendJson'];
