@@ -228,6 +228,7 @@ class Service:
                 "group.id": CONSUMER,
                 "group.instance.id": wire.instance,  # after a restart it has its partitions again at once
                 "session.timeout.ms": 6000,
+                "topic.metadata.refresh.interval.ms": 5000,  # a lane that it has not heard of is asked for again
                 "auto.offset.reset": "earliest",
                 "partition.assignment.strategy": "range",  # the same partitions of all lanes, so that a lock is held by one instance
             }
@@ -254,8 +255,8 @@ class Service:
                     self.learn(message)
                 elif message.error().code() == KafkaError._PARTITION_EOF:
                     left.discard(message.partition())
-                else:
-                    raise KafkaException(message.error())
+                elif message.error().fatal():
+                    raise KafkaException(message.error())  # the others, such as a topic that a broker has not heard of yet, pass
         self.reader.unassign()
         consumer.assign([TopicPartition(at.topic, at.partition, at.offset if at.offset >= 0 else OFFSET_BEGINNING) for at in positions])
 
@@ -270,7 +271,7 @@ class Service:
         first = self.consumer.poll(0.2)
         messages = [] if first is None else [first, *self.consumer.consume(99, 0)]  # which would wait for all of them
         for message in messages:
-            if message.error() is not None and not message.error().retriable():
+            if message.error() is not None and message.error().fatal():
                 raise KafkaException(message.error())
         messages = [message for message in messages if message.error() is None]
         if not messages:
@@ -377,6 +378,12 @@ def make_topics(wire: Wire) -> None:
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
+    # A broker hears of a new topic a moment later, and whoever asks before is told that there is none.
+    until = time.monotonic() + 30
+    while any(admin.list_topics(topic.topic, 30).topics[topic.topic].error is not None for topic in wanted):
+        if time.monotonic() > until:
+            raise TimeoutError("the topics were made, and the broker does not know them")
+        time.sleep(0.1)
 
 
 def main() -> None:

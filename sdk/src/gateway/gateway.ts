@@ -82,7 +82,8 @@ export function createGateway(options: GatewayOptions): Gateway {
     if (message.after !== undefined && message.after !== '') headers[afterHeader] = message.after;
     return producer.send(partition === undefined ? { topic, key, value, headers } : { topic, key, value, headers, partition });
   };
-  const deadlineOf = (message: RequestMessage): number => now() + (message.timeoutMs ?? defaultTimeoutMs);
+  /** A header of whole milliseconds: what is left of a caller's time may be none. */
+  const deadlineOf = (message: RequestMessage): number => Math.floor(now() + (message.timeoutMs ?? defaultTimeoutMs));
   const flowTo = createAdmission({ maxInFlight, inFlight: () => replies.waiting });
   /** What was let in. @param onPosted gets the word of the log */
   const admitted = async (
@@ -182,7 +183,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       const after = first ? asked.after : undefined;
       // By its key, requests of one subscription stay in order and at one instance, as long as that is there.
       const message = { topic, key: request.id, type, id: randomUUID(), value, meta, after, subscribe: request };
-      return post(message, now() + (first ? timeoutMs : leaseMs), replies.address);
+      return post(message, Math.floor(now() + (first ? timeoutMs : leaseMs)), replies.address);
     };
     return openSubscription<unknown>({
       replies,

@@ -34,10 +34,19 @@ function stage(maxInFlight: number) {
       () => undefined,
       (thrown: unknown) => thrown,
     );
-  return { sent, waiting, failure, send: () => gateway.send(Counter, 'Add', 'a', { n: 1 }) };
+  return { sent, waiting, failure, send: (timeoutMs = 10_000) => gateway.send(Counter, 'Add', 'a', { n: 1 }, { timeoutMs }) };
 }
 
 describe('a gateway', () => {
+  it('says the deadline in whole milliseconds, whatever is left of it: another number is none to who reads it', async () => {
+    const { sent, waiting, send } = stage(1);
+    const pending = send(9999.25);
+    while (waiting.length < 1) await new Promise(setImmediate);
+    expect(sent[0]!.headers).toMatchObject({ deadline: '9999' });
+    waiting.shift()!.resolve(reply);
+    await pending;
+  });
+
   it('refuses what is too much before anything is made of it, and takes the next when there is an answer', async () => {
     const { sent, waiting, failure, send } = stage(2);
     const first = send();

@@ -89,7 +89,7 @@ describe('/metrics', () => {
       .getMetricsAsArray()
       .map(({ name }) => name)
       .filter((name) => name.startsWith('spool_'));
-    expect([...new Set(documented)].sort()).toEqual([...own, 'spool_http_request_duration_seconds'].sort());
+    expect([...new Set(documented)].sort()).toEqual([...own, 'spool_http_refused_total', 'spool_http_request_duration_seconds'].sort());
     await kafka.close();
   });
 
