@@ -1,3 +1,4 @@
+export { fromMetadata } from './block-range.js';
 export { openClickHouse, type ClickHouse, type ClickHouseConfig } from './clickhouse.js';
 export type { Insert } from './block.js';
 export { figures, type Figures } from './figures.js';

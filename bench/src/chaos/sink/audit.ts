@@ -12,10 +12,19 @@ interface Holding {
 }
 
 /** Up to where the sink has stored each partition, by `topic-partition`. */
-export type Stored = ReadonlyMap<string, Offset>;
+export type Stored = ReadonlyMap<string, StoredTo>;
+export interface StoredTo {
+  readonly offset: Offset;
+  /**
+   * Where the block ends that was announced with the position: it is stored whole or not at all, since whoever announced it may have stopped
+   * before it could commit that it is there. Whoever takes the partition over repeats it, and the store drops it.
+   */
+  readonly announcedTo?: Offset;
+}
 
 /**
- * Holds the tables against the log: below the sink's position each record is stored once, and nothing is stored beyond it.
+ * Holds the tables against the log: below the sink's position each record is stored once, and nothing is stored beyond it
+ * but the block that it announced.
  * @returns what is wrong
  */
 export async function logDifferences(
@@ -29,8 +38,10 @@ export async function logDifferences(
   for (const topic of topics) {
     for (const { partition } of await kafka.admin.offsets(topic)) {
       const key = partitionKey({ topic, partition });
-      const log = await logHolds(kafka, topic, partition, stored.get(key) ?? (0n as Offset));
       const table = tables.get(key) ?? nothing();
+      const { offset, announcedTo } = stored.get(key) ?? { offset: 0n as Offset };
+      const whole = announcedTo !== undefined && table.last !== '' && BigInt(table.last) >= offset;
+      const log = await logHolds(kafka, topic, partition, whole ? announcedTo : offset);
       const wrong = (Object.keys(log) as (keyof Holding)[]).filter((name) => log[name] !== table[name]);
       for (const name of wrong) found.push(`${key}: ${name} ${table[name]} in ClickHouse, ${log[name]} in the log`);
     }

@@ -3,11 +3,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { clickHouseCommand, freePorts, superviseChild, type SupervisedChild } from '@spool/embedded';
 import { createCodec, createHttpRegistry } from '@spool/schemas';
 import { startRegistryServer } from '@spool/schemas/testing';
-import { migrate, openClickHouse } from '@spool/services/telemetry';
+import { fromMetadata, migrate, openClickHouse } from '@spool/services/telemetry';
 import { connectKafka, partitionKey, platformTopics, topicCatalogue, type Kafka, type Offset } from '@spool/streams';
 import { again, disturbAll, instances, msPerKill, plan, quietMs, sessionTimeoutMs, type Disturbance } from '../disturbances.js';
 import { randomOf } from '../random.js';
-import { logDifferences, quarantineDifferences, type Stored } from './audit.js';
+import { logDifferences, quarantineDifferences, type Stored, type StoredTo } from './audit.js';
 import { startSinkProcess } from './process.js';
 import { produce } from './producers.js';
 import { rollupDifferences } from './rollups.js';
@@ -82,7 +82,8 @@ export async function chaosSink(options: SinkChaosOptions): Promise<readonly str
     const poison = await producing;
     // 2. The rest is stored, or nothing moves any more.
     const ends = await endsOf(kafka, sources);
-    const left = (): readonly string[] => [...ends].filter(([key, end]) => (position.stored.get(key) ?? 0n) < end).map(([key]) => key);
+    const left = (): readonly string[] =>
+      [...ends].filter(([key, end]) => (position.stored.get(key)?.offset ?? 0n) < end).map(([key]) => key);
     for (let seen = position.total, since = performance.now(); left().length > 0;) {
       await sleep(200, undefined, { signal: over });
       if (position.total > seen) since = performance.now();
@@ -154,11 +155,14 @@ function followed(kafka: Kafka, namespace: string, sources: readonly string[], o
 }
 
 async function readPositions(kafka: Kafka, namespace: string, sources: readonly string[]): Promise<Positions> {
-  const stored = new Map<string, Offset>();
+  const stored = new Map<string, StoredTo>();
   for (const group of ['spool.telemetry', 'spool.telemetry.events.Thing']) {
-    for (const at of await kafka.admin.committedOffsets(namespace + group, sources)) stored.set(partitionKey(at), at.offset);
+    for (const { offset, metadata, ...at } of await kafka.admin.committedOffsets(namespace + group, sources)) {
+      const range = fromMetadata(offset, metadata);
+      stored.set(partitionKey(at), { offset, ...(range === undefined ? {} : { announcedTo: (range.last + 1n) as Offset }) });
+    }
   }
-  return { stored, total: [...stored.values()].reduce((sum, each) => sum + Number(each), 0) };
+  return { stored, total: [...stored.values()].reduce((sum, each) => sum + Number(each.offset), 0) };
 }
 
 async function endsOf(kafka: Kafka, sources: readonly string[]): Promise<ReadonlyMap<string, Offset>> {

@@ -38,15 +38,22 @@ function isPortFree(port: number): Promise<boolean> {
   });
 }
 
+/** Below the range from which systems take the near end of outgoing connections, so that nothing slips in while a child is down between two runs. */
+const lowest = 20_000;
+const highest = 32_000;
+const stretch = 50;
+let drawn = 0;
+
 /**
- * Ports that are free now, for tests. They lie below the range from which systems take the near end of outgoing
- * connections, so that nothing slips in while a child is down between two runs.
+ * Ports that are free now, for tests. Each process draws from a stretch of its own, as far as there are any: a port that one has drawn is not
+ * yet listened on, and must not be drawn by another meanwhile.
  */
 export async function freePorts(count: number): Promise<readonly number[]> {
   const found = new Set<number>();
+  const own = lowest + (process.pid % ((highest - lowest) / stretch)) * stretch;
   for (let tries = 0; found.size < count; tries += 1) {
-    if (tries > 1000) throw new SpoolError('PORT_IN_USE', 'No free port was found between 20000 and 32000.');
-    const port = randomInt(20_000, 32_000);
+    if (tries > 1000) throw new SpoolError('PORT_IN_USE', `No free port was found between ${lowest} and ${highest}.`);
+    const port = tries < stretch ? own + ((drawn += 1) % stretch) : randomInt(lowest, highest);
     if (!found.has(port) && (await isPortFree(port))) found.add(port);
   }
   return [...found];
