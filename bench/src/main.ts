@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { startKafka } from '@spool/embedded';
+import { benchBalance } from './balance/bench.js';
 import { benchCommands } from './commands/bench.js';
 import { contenders as commandContenders } from './commands/contenders/contender.js';
 import { benchEngine } from './engine/bench.js';
@@ -20,6 +21,8 @@ import { benchViews } from './views/bench.js';
 const suites: Readonly<
   Record<string, (brokers: readonly string[], quick: boolean, progress: (line: string) => void) => Promise<readonly Table[]>>
 > = {
+  balance: (_, quick, progress) =>
+    Promise.resolve(benchBalance({ ...(quick ? { bundles: 7, hours: 6 } : { bundles: 50, hours: 24 }), progress })),
   commands: (brokers, quick, progress) =>
     benchCommands({
       brokers,

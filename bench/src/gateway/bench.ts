@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { namespaceOf } from '../commands/contenders/spool.js';
 import { hottest } from '../engine/profile.js';
 import type { Table } from '../report.js';
+import { benchDirect } from './direct/bench.js';
 import { benchFanout } from './fanout.js';
 import { benchHttp } from './http/bench.js';
 import { benchOutside } from './http/outside.js';
@@ -11,8 +12,8 @@ import { benchHttpOverload } from './http/overload.js';
 import { startBenchedPlatform } from './http/platform.js';
 import { benchPatterns } from './patterns.js';
 
-/** `outside`: the load of `http` by a tool that nobody of ours has written. */
-export const gatewayParts = ['patterns', 'fanout', 'http', 'outside', 'overload'] as const;
+/** `outside`: the load of `http` by a tool that nobody of ours has written; `direct`: calls from bundle to bundle. */
+export const gatewayParts = ['patterns', 'fanout', 'http', 'outside', 'overload', 'direct'] as const;
 type GatewayPart = (typeof gatewayParts)[number];
 
 export interface GatewayOptions {
@@ -36,7 +37,8 @@ export async function benchGateway(options: GatewayOptions): Promise<readonly Ta
   const tables: Table[] = [];
   if (only.includes('patterns')) tables.push(benchPatterns({ patterns: 10_000, seconds: seconds / 2, rounds }));
   if (only.includes('fanout')) tables.push(...(await benchFanout(options)));
-  if (['http', 'outside', 'overload'].some((part) => only.includes(part as GatewayPart))) tables.push(...(await overHttp(options, only)));
+  if (['http', 'outside', 'overload', 'direct'].some((part) => only.includes(part as GatewayPart)))
+    tables.push(...(await overHttp(options, only)));
   return tables;
 }
 
@@ -54,6 +56,7 @@ async function overHttp(options: GatewayOptions, only: readonly GatewayPart[]): 
       if (only.includes('http')) tables.push(...(await benchHttp(benched)));
       if (only.includes('outside')) tables.push(await benchOutside(benched));
       if (only.includes('overload')) tables.push(await benchHttpOverload(benched));
+      if (only.includes('direct')) tables.push(await benchDirect(benched));
     }
     // It is written when the gateway has ended.
     if (profileDir !== undefined) progress(await hottest(profileDir));

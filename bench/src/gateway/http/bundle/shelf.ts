@@ -14,7 +14,7 @@ const Library = projector('Library', {
   tables: { shelves: table<number>() },
   on: { BookPut: (_, { shelves }, { aggregateId }) => shelves.put(aggregateId, (shelves.get(aggregateId) ?? 0) + 1) },
 });
-const Catalogue = projection('Catalogue', {
+export const Catalogue = projection('Catalogue', {
   reads: Library,
   queries: {
     BooksOn: {
