@@ -1,13 +1,5 @@
 import { decide, noMemory, type BalancePolicy } from '@spool/services/autoscaler';
-import type { Seen } from './simulate.js';
-
-/** Says how many instances a bundle is to have. Made anew for each bundle, since most remember something. */
-export interface Rule {
-  readonly name: string;
-  /** How often it is asked, in seconds. */
-  readonly everySeconds: number;
-  create(policy: BalancePolicy & { readonly capacity: number }): (seen: Seen) => number;
-}
+import type { Rule } from './simulate.js';
 
 const clamp = (value: number, { min, max }: BalancePolicy, partitions: number): number =>
   Math.max(min, Math.min(max, partitions, Math.ceil(value)));

@@ -1,6 +1,5 @@
 import type { BalancePolicy, Load } from '@spool/services/autoscaler';
 import type { DayOfLoad } from './load.js';
-import type { Rule } from './rules.js';
 
 export interface SimulatedBundle extends BalancePolicy {
   /** Records a second that one instance handles. */
@@ -17,6 +16,14 @@ export interface SimulatedBundle extends BalancePolicy {
 export interface Seen extends Omit<Load, 'at' | 'frozen'> {
   readonly second: number;
   readonly rebalancing: boolean;
+}
+
+/** Says how many instances a bundle is to have. Made anew for each bundle, since most remember something. */
+export interface Rule {
+  readonly name: string;
+  /** How often it is asked, in seconds. */
+  readonly everySeconds: number;
+  create(policy: BalancePolicy & { readonly capacity: number }): (seen: Seen) => number;
 }
 
 export interface Simulated {

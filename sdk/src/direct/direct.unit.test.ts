@@ -94,6 +94,13 @@ describe('direct calls', () => {
     expect(String(((await once(nobody, 'error')) as [Error])[0])).toContain('401');
   });
 
+  it('say when an instance does not take their token, and go on at another', async () => {
+    const stranger = { ...wired(), instance: 'counting-7' };
+    await expect(direct([stranger]).send(Counter, 'Add', 'k', { n: 1 })).rejects.toEqual(code('UNAUTHENTICATED'));
+    const calls = direct([stranger, two.places()[1]]);
+    for (const version of [1, 2]) expect(await calls.send(Counter, 'Add', 'k', { n: 1 })).toMatchObject({ version });
+  });
+
   it('end at their deadline and by their signal, and the work with them', async () => {
     const calls = direct([wired()]);
     await calls.send(Counter, 'Add', 'a', { n: 0 });

@@ -76,7 +76,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
       return reply;
     } catch (thrown) {
       const error = toSpoolError(thrown);
-      if (error.code === 'UNAVAILABLE' || isLost(error)) there.ejectedUntil = now() + ejectMs;
+      if (isAway(error)) there.ejectedUntil = now() + ejectMs;
       throw error;
     }
   };
@@ -93,7 +93,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
         return await once(place, { ...wanted, timeoutMs: Math.max(0, until - performance.now()) }, signal);
       } catch (thrown) {
         const error = thrown as SpoolError;
-        const elsewhere = error.code === 'UNAVAILABLE' || error.code === 'OVERLOADED' || isLost(error);
+        const elsewhere = error.code === 'OVERLOADED' || isAway(error);
         if (!elsewhere || signal?.aborted === true || performance.now() >= until)
           throw failed !== undefined && isLost(failed) ? failed : error;
         // Whatever comes later, it may have been carried out.
@@ -142,6 +142,8 @@ export function createExecutor(options: ExecutorOptions): Executor {
   };
 }
 
+/** Nothing is to be expected of the instance for a while. */
+const isAway = (error: SpoolError): boolean => error.code === 'UNAVAILABLE' || error.facts.unreached === true || isLost(error);
 const nobody = (type: string): SpoolError =>
   new SpoolError('UNAVAILABLE', `no instance takes calls for ${type}`, { retryAfterMs: 1000, facts: { unreached: true } });
 

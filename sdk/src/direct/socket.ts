@@ -53,6 +53,10 @@ export function socketTransport(options: SocketOptions): CallTransport {
       ws.once('error', (cause) => {
         reject(unreached(options.url, cause.message));
       });
+      ws.once('unexpected-response', (request, { statusCode }) => {
+        reject(statusCode === 401 ? unknownKey(options.url) : unreached(options.url, `it answered ${statusCode}`));
+        request.destroy();
+      });
     });
     let alive = true;
     const pinging = setInterval(() => {
@@ -216,6 +220,11 @@ export function socketTransport(options: SocketOptions): CallTransport {
 /** Nothing was sent. */
 const unreached = (url: string, why: string): SpoolError =>
   new SpoolError('UNAVAILABLE', `${url} was not reached: ${why}`, { retryAfterMs: 1000, facts: { unreached: true } });
+/** As good as not reached: another instance may hold the same key. */
+const unknownKey = (url: string): SpoolError =>
+  new SpoolError('UNAUTHENTICATED', `${url} does not take the token of this instance: set SPOOL_CLUSTER_KEY to the same key in both`, {
+    facts: { unreached: true },
+  });
 /** Sent, and no answer can come: the same call may be sent elsewhere. */
 const lost = (url: string, why: string): SpoolError =>
   new SpoolError('INDETERMINATE', `the connection to ${url} ${why}; whether the call was carried out is not known`, {

@@ -15,7 +15,8 @@ export async function benchDirect(options: HttpBenchOptions): Promise<Table> {
     `${way === 'direct' ? 'direct' : 'over Kafka'}, ${asked}, ${callers} callers`;
   const dataDir = join(options.dataDir, 'direct');
   await mkdir(dataDir, { recursive: true });
-  const config: CallerConfig = { brokers, namespace: namespaceOf(options.id), schemasUrl: platform.schemasUrl, dataDir };
+  const { schemasUrl, clusterKey } = platform;
+  const config: CallerConfig = { brokers, namespace: namespaceOf(options.id), schemasUrl, clusterKey, dataDir };
   const caller = start('direct/main.js', config);
   const steps = options.callers.flatMap((callers) =>
     (['command', 'query'] as const).flatMap((asked) => (['direct', 'kafka'] as const).map((way) => ({ way, asked, callers }))),
@@ -27,6 +28,7 @@ export async function benchDirect(options: HttpBenchOptions): Promise<Table> {
         const answer = next<Measured>(caller);
         caller.send({ ...step, seconds } satisfies DirectOrder);
         const measured = await answer;
+        if (measured.perSecond === 0) throw new Error(`${keyOf(step)}: nothing is answered`);
         taken.set(keyOf(step), [...(taken.get(keyOf(step)) ?? []), measured]);
         const { perSecond, p50, p99, failed } = measured;
         progress(`${keyOf(step)}: ${Math.round(perSecond)}/s p50 ${p50.toFixed(2)} p99 ${p99.toFixed(1)} ms, ${failed} failed`);

@@ -4,6 +4,7 @@ export interface CallerConfig {
   readonly brokers: readonly string[];
   readonly namespace: string;
   readonly schemasUrl: string;
+  readonly clusterKey: string;
   readonly dataDir: string;
 }
 export type Way = 'direct' | 'kafka';

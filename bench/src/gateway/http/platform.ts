@@ -10,6 +10,7 @@ export interface BenchedPlatform extends AsyncDisposable {
   /** Of the gateway. */
   readonly port: number;
   readonly schemasUrl: string;
+  readonly clusterKey: string;
   /** What it answers with; each must be a 200. */
   readonly bodies: Readonly<Record<Asked, string>>;
 }
@@ -17,6 +18,7 @@ export interface BenchedPlatform extends AsyncDisposable {
 const platformMain = fileURLToPath(new URL('../../../../services/dist/platform/main.js', import.meta.url));
 const bundleMain = fileURLToPath(new URL('bundle/main.js', import.meta.url));
 const password = 'writer';
+const clusterKey = 'the same in all of these processes';
 const answersWithinMs = 60_000;
 
 /** The platform as `npm start` runs it, on a broker that is there: ClickHouse, the services and a bundle, a process each. @param profileDir takes a CPU profile of the gateway */
@@ -32,7 +34,7 @@ export async function startBenchedPlatform(
   const close = async (): Promise<void> => {
     for (const child of opened.splice(0).reverse()) await child.close();
   };
-  const env = { ...process.env, KAFKA_BROKERS: brokers.join(','), SPOOL_NAMESPACE: namespace };
+  const env = { ...process.env, KAFKA_BROKERS: brokers.join(','), SPOOL_NAMESPACE: namespace, SPOOL_CLUSTER_KEY: clusterKey };
   const run = async (instance: string, args: readonly string[], own: Readonly<Record<string, string>>, profile?: string): Promise<void> => {
     const folder = join(dataDir, instance);
     await mkdir(folder, { recursive: true });
@@ -52,7 +54,7 @@ export async function startBenchedPlatform(
     await run('platform-0', [platformMain], { ...reached, ...ports }, profileDir);
     await run('bench-0', [bundleMain], { SCHEMA_REGISTRY_URL: schemasUrl });
     const bodies = { command: await answered(port!, 'command'), query: await answered(port!, 'query') };
-    return { port: port!, schemasUrl, bodies, [Symbol.asyncDispose]: close };
+    return { port: port!, schemasUrl, clusterKey, bodies, [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();
     throw error;
