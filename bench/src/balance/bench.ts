@@ -31,11 +31,7 @@ export function benchBalance({ bundles, hours, progress }: BalanceOptions): read
     const began = performance.now();
     const sum = { records: 0, late: 0, instanceSeconds: 0, changes: 0, reversals: 0 };
     for (let index = 0; index < bundles; index++) {
-      const { mostInstances: _, ...taken } = simulate(
-        bundle,
-        dayOfLoad(index + 1, { partitions, mean: mean * (0.4 + (index % 7) / 5), seconds }),
-        rule,
-      );
+      const taken = simulate(bundle, dayOfLoad(index + 1, { partitions, mean: mean * (0.4 + (index % 7) / 5), seconds }), rule);
       for (const name of Object.keys(sum) as (keyof typeof sum)[]) sum[name] += taken[name];
     }
     const instanceHours = sum.instanceSeconds / 3600;

@@ -38,7 +38,7 @@ export const keda = (seconds: number): Rule => ({
   },
 });
 
-/** Evento's signals: one more when an instance suffers (so many arrivals while more than its maximum is in flight), one less when one is bored; each is said once until it is over. */
+/** Evento's signals: one more when an instance suffers (so many arrivals while more than its maximum is in flight), one less when one is bored; each is counted anew once it was said. */
 export const evento: Rule = {
   name: 'Evento, signals',
   everySeconds: 1,
@@ -62,7 +62,7 @@ export const evento: Rule = {
   },
 };
 
-/** As many as the busiest moment needs, all day: what no rule is to cost. */
+/** As many as there may be, all day: what no rule is to cost; what is late even then no rule can mend. */
 export const fixed: Rule = {
   name: 'always the maximum',
   everySeconds: 3600,

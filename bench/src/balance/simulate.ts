@@ -35,9 +35,10 @@ export interface Simulated {
   readonly changes: number;
   /** Changes that undo one of the ten minutes before. */
   readonly reversals: number;
-  readonly mostInstances: number;
 }
 
+/** Seen since the rule was asked last. */
+const nothing = (instances: number) => ({ arrivals: 0, departures: 0, seconds: 0, worked: new Float64Array(instances) });
 const undoneWithinSeconds = 600;
 
 /** One bundle under one rule: partitions belong to instances in turns, an instance shares its time among its own by what waits in them. */
@@ -49,14 +50,14 @@ export function simulate(bundle: SimulatedBundle, load: DayOfLoad, rule: Rule): 
   let instances = Math.max(1, min);
   let starting: { at: number; many: number }[] = [];
   let stoppedUntil = 0;
-  let since = { arrivals: 0, departures: 0, seconds: 0, worked: new Float64Array(instances) };
-  const total = { records: 0, late: 0, instanceSeconds: 0, changes: 0, reversals: 0, mostInstances: 0 };
+  let since = nothing(instances);
+  const total = { records: 0, late: 0, instanceSeconds: 0, changes: 0, reversals: 0 };
   let last = { second: -Infinity, up: false };
   const shareOut = (second: number, many: number): void => {
     if (many === instances) return;
     instances = many;
     stoppedUntil = second + rebalanceSeconds;
-    since = { arrivals: 0, departures: 0, seconds: 0, worked: new Float64Array(instances) };
+    since = nothing(instances);
   };
   for (let second = 0; second < load.seconds; second++) {
     // 1. Those that are ready.
@@ -88,7 +89,6 @@ export function simulate(bundle: SimulatedBundle, load: DayOfLoad, rule: Rule): 
     since.seconds += 1;
     const all = instances + starting.reduce((sum, { many }) => sum + many, 0);
     total.instanceSeconds += all;
-    total.mostInstances = Math.max(total.mostInstances, all);
     // 3. What the rule says.
     if (second % rule.everySeconds !== 0) continue;
     const { arrivals, departures, seconds, worked } = since;
@@ -104,7 +104,7 @@ export function simulate(bundle: SimulatedBundle, load: DayOfLoad, rule: Rule): 
       busiest: Math.max(...worked) / Math.max(1, seconds),
       lag: lag.reduce((sum, each) => sum + each, 0),
     });
-    since = { arrivals: 0, departures: 0, seconds: 0, worked: new Float64Array(instances) };
+    since = nothing(instances);
     if (desired === all) continue;
     const up = desired > all;
     total.changes += 1;

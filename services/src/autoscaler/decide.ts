@@ -102,8 +102,8 @@ export function decide(
   const wanted = [...memory.wanted.filter(({ at }) => at >= load.at - Math.max(upHoldMs, downHoldMs)), { at: load.at, instances: now }];
   const within = (ms: number): readonly number[] => wanted.filter(({ at }) => at >= load.at - ms).map(({ instances }) => instances);
   const looked = load.at - since;
-  const up = looked >= upHoldMs ? Math.min(now, ...within(upHoldMs)) : current;
-  const down = looked >= downHoldMs ? Math.max(now, ...within(downHoldMs)) : current;
+  const up = looked >= upHoldMs ? Math.min(...within(upHoldMs)) : current;
+  const down = looked >= downHoldMs ? Math.max(...within(downHoldMs)) : current;
   // What the owner or the partitions allow holds at once.
   const desired = clamp(up > current ? up : down < current ? down : current);
 

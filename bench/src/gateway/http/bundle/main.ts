@@ -7,14 +7,8 @@ const settings = platformSettings(process.env);
 const { SPOOL_INSTANCE: instance = '', SPOOL_DATA_DIR: dataDir = '', SCHEMA_REGISTRY_URL: schemaRegistryUrl = '' } = process.env;
 const log = (level: string, message: string, fields?: object): void => console.log(new Date().toISOString(), level, message, fields ?? '');
 const connection = await connectPlatform({ ...settings, schemaRegistryUrl, clientId: instance, log });
-const running = await startBundle(shop, {
-  ...connection,
-  instance,
-  dataDir,
-  log,
-  sampling: settings.sampling,
-  endpoint: settings.endpoint,
-});
+const { sampling, endpoint } = settings;
+const running = await startBundle(shop, { ...connection, instance, dataDir, log, sampling, endpoint });
 const direct = await serveDirect(running);
 process.send?.('ready');
 await new Promise<void>((resolve) => {
