@@ -293,6 +293,12 @@ export const catalogue = {
     title: 'The descriptor of the bundle does not go with what is registered',
     remedy: 'Correct what is listed under errors; GET /api/v1/registry/payloads shows what is registered.',
   },
+  UNKNOWN_BUNDLE: {
+    status: 404,
+    retryable: 'never',
+    title: 'No such bundle',
+    remedy: 'GET /api/v1/autoscale lists the bundles with a decision.',
+  },
   UNKNOWN_REPLAY: { status: 404, retryable: 'never', title: 'No such replay', remedy: 'GET /api/v1/replays lists the replays.' },
   // Running on one machine
   PORT_IN_USE: {

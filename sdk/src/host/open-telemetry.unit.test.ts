@@ -41,6 +41,7 @@ function fakeSdk(): Seen[] {
 describe('spans', () => {
   const spans: Span[] = [];
   const instance = {
+    work: { handled: () => undefined },
     ...{ id: 'bank-0', bundle: 'bank', version: '1.2.3', now: () => 1_700_000_000_500 },
     telemetry: { weigh: (type: string) => (type === 'Unwanted' ? 0 : 3), span: (span: Span) => spans.push(span) },
   } as unknown as Instance;

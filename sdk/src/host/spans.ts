@@ -19,9 +19,10 @@ export interface Handled {
   readonly replayId: string | null;
 }
 
-/** One span for each handled message. The queue time counts from the record's timestamp, which is the sender's clock. */
+/** One span for each handled message, which is counted in any case. The queue time counts from the record's timestamp, which is the sender's clock. */
 export function emitSpan(instance: Instance, handled: Handled): void {
   const { record, meta, handleUs, commitUs } = handled;
+  instance.work.handled((handleUs + commitUs) / 1000, handled.errorClass !== null);
   const weight = instance.telemetry.weigh(handled.type, meta.traceparent?.slice(3, 35));
   if (weight === 0) return;
   const endUs = instance.now() * 1000;

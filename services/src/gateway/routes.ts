@@ -4,6 +4,7 @@ import type { EventStore, Verifier } from '../event-store/index.js';
 import type { Route } from '../http/index.js';
 import type { ReplayService } from '../replay/index.js';
 import { aggregateRoutes } from './aggregate-routes.js';
+import { autoscaleRoutes, type AutoscaleRoutesOptions } from './autoscale-routes.js';
 import { cloudEventRoutes } from './cloud-event-routes.js';
 import { clusterRoutes, type ClusterRoutesOptions } from './cluster-routes.js';
 import { consumerRoutes } from './consumer-routes.js';
@@ -20,6 +21,7 @@ export interface GatewayRoutesOptions
   extends
     RegistryRoutesOptions,
     ClusterRoutesOptions,
+    AutoscaleRoutesOptions,
     Omit<EventRoutesOptions, 'consumers' | 'eventStore' | 'registry'>,
     TopicRoutesOptions,
     TelemetryRoutesOptions {
@@ -41,6 +43,7 @@ export const gatewayRoutes = ({ gateway, eventStore, verifier, replays, consumer
   ...consumerRoutes(consumers),
   ...registryRoutes(rest),
   ...clusterRoutes(rest),
+  ...autoscaleRoutes(rest),
   ...telemetryRoutes(rest),
   ...topicRoutes(rest),
   ...cloudEventRoutes(rest.topicService),

@@ -12,6 +12,7 @@ import {
 import { connectKafka, leaseGrantor, openInstance, platformBundle, platformTopics, type Kafka, type Log } from '@spool/streams';
 import { Registry as Metrics } from 'prom-client';
 import type { Logger } from 'pino';
+import { autoscalerProcessor, openBalances, openPolicies } from '../autoscaler/index.js';
 import { refuseHalfRestored } from '../backup/index.js';
 import { clusterProcessor, openDrains, openSettings } from '../cluster/index.js';
 import { openConsumerService, type ConsumerService } from '../consumers/index.js';
@@ -110,6 +111,9 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
   await instance.run(clusterProcessor(instance));
   await instance.run(registryProcessor(instance));
   await instance.run(await interactionProcessor(instance));
+  const policies = keep(await openPolicies(instance));
+  await instance.run(autoscalerProcessor(instance, policies));
+  const balances = keep(await openBalances({ kafka, codec, topics, onError }));
   const registry = keep(await openRegistry({ kafka, codec, topics, onError }));
   const instances = keep(await openInstances({ kafka, codec, topics, onError }));
   const interactions = keep(await openInteractions(instance));
@@ -165,6 +169,8 @@ async function start(config: PlatformServicesConfig, keep: Keep, close: () => Pr
             instances,
             drains,
             settings,
+            policies,
+            balances,
           },
           ...{ events: telemetry.events, figures: telemetry.figures, tails, verifier, topics, topicService, now },
         }),

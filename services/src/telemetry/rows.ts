@@ -1,4 +1,5 @@
 import {
+  BalanceDecisionSchema,
   headerBytes,
   LagSchema,
   MetricSchema,
@@ -87,6 +88,37 @@ export const lagRows = (codec: Codec): RowShape =>
     { column: 'end', field: 'end', kind: 'int64' },
     { column: 'records', field: 'records', kind: 'int64' },
     { column: 'seconds', field: 'seconds', kind: 'float64' },
+  ]);
+
+/** Decisions of the balancer. */
+export const decisionRows = (codec: Codec): RowShape =>
+  decodedRows(codec, BalanceDecisionSchema, 'decisions', [
+    { column: 'time', field: 'at', kind: 'millis' },
+    { column: 'id', field: 'id', kind: 'string' },
+    { column: 'bundle', field: 'bundle', kind: 'word' },
+    { column: 'desired', field: 'desired', kind: 'int32' },
+    { column: 'current', field: 'current', kind: 'int32' },
+    { column: 'min', field: 'min', kind: 'int32' },
+    { column: 'max', field: 'max', kind: 'int32' },
+    { column: 'by_utilisation', field: 'byUtilisation', kind: 'float64' },
+    { column: 'by_drain', field: 'byDrain', kind: 'float64' },
+    { column: 'reason', field: 'reason', kind: 'string' },
+    { column: 'predicted_drain_ms', field: 'predictedDrainMs', kind: 'float64' },
+    { column: 'actual_drain_ms', field: 'actualDrainMs', kind: 'float64' },
+    { column: 'instances', field: 'instances', kind: 'int32' },
+    { column: 'starting', field: 'starting', kind: 'int32' },
+    { column: 'partitions', field: 'partitions', kind: 'int32' },
+    { column: 'arrivals', field: 'arrivals', kind: 'float64' },
+    { column: 'departures', field: 'departures', kind: 'float64' },
+    { column: 'utilisation', field: 'utilisation', kind: 'float64' },
+    { column: 'busiest', field: 'busiest', kind: 'float64' },
+    { column: 'lag', field: 'lag', kind: 'int64' },
+    { column: 'lag_seconds', field: 'lagSeconds', kind: 'float64' },
+    { column: 'p99_ms', field: 'p99Ms', kind: 'float64' },
+    { column: 'event_loop_delay_ms', field: 'eventLoopDelayMs', kind: 'float64' },
+    { column: 'suffering', field: 'suffering', kind: 'int32' },
+    { column: 'bored', field: 'bored', kind: 'int32' },
+    { column: 'frozen', field: 'frozen', kind: 'word' },
   ]);
 
 /** Domain events of one `evt.*` topic, read by their writer's schema. */

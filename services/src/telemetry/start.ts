@@ -7,7 +7,7 @@ import { openClickHouse, type ClickHouseConfig } from './clickhouse.js';
 import { eventQueries, type EventQueries } from './event-queries.js';
 import { figures, type Figures } from './figures.js';
 import { migrate } from './migrate.js';
-import { eventRows, lagRows, metricRows, spanRows, type RowShape } from './rows.js';
+import { decisionRows, eventRows, lagRows, metricRows, spanRows, type RowShape } from './rows.js';
 import { onlyMissing, sinkWork, type BlockStore } from './sink-work.js';
 
 export interface TelemetryConfig extends SinkOptions {
@@ -147,6 +147,7 @@ export async function startSink(config: SinkConfig): Promise<Sink> {
     [topics.spans.name, spanRows(codec)],
     [topics.metrics.name, metricRows(codec)],
     [topics.lag.name, lagRows(codec)],
+    [topics.autoscaleDecisions.name, decisionRows(codec)],
   ]);
   await run(`${topics.namespace}spool.telemetry`, telemetry, config.maxRows ?? defaultMaxRows);
   // 2. Events: what is there now, and what comes later. One look at a time.

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import {
+  BundleSignalSchema,
   HeartbeatSchema,
   ReplayProgressSchema,
   SpoolError,
@@ -16,12 +17,15 @@ import { openControl } from '../engine/control.js';
 import { runProcessor, type RunningProcessor } from '../engine/processor.js';
 import type { ProcessorDefinition, ProcessorStatus } from '../engine/work.js';
 import type { Kafka, Offset, Producer } from '../kafka/port.js';
+import { createSignals } from '../signals/signals.js';
+import { createWorkMeter, type WorkMeter } from '../signals/work-meter.js';
 import { openLmdbStore } from '../store/lmdb-store.js';
 import { splitPartitionKey, type Store } from '../store/store.js';
 import { countedKafka, type KafkaCounts } from '../telemetry/counted-kafka.js';
 import { noTelemetry, openTelemetry, type Telemetry, type Sampling } from '../telemetry/emitter.js';
+import { tellMetrics } from '../telemetry/instance-metrics.js';
 import { createResourceMeter } from '../telemetry/resources.js';
-import { platformTopics, type TopicCatalogue } from '../topics/topics.js';
+import { platformBundle, platformTopics, type TopicCatalogue } from '../topics/topics.js';
 import { orderDecoder } from './orders.js';
 
 export type Log = (level: 'info' | 'warn' | 'error', message: string, fields?: Readonly<Record<string, unknown>>) => void;
@@ -60,6 +64,8 @@ export interface Instance extends AsyncDisposable {
   readonly config: Pick<LiveConfig, 'current' | 'onChange'>;
   /** Goes out with the heartbeat, and as the saturation among the metrics. */
   readonly load: Load;
+  /** Counts what it handles; told by its signals to the balancer. */
+  readonly work: Pick<WorkMeter, 'handled'>;
   /** What went through `kafka`; among the metrics too. */
   readonly counts: KafkaCounts;
   /** Says from now on where its endpoint for direct calls is; null: nowhere. */
@@ -103,6 +109,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
   await kafka.admin.ensureTopics(platformTopics(topics));
   const producer = await kafka.producer();
   const heartbeats = await codec.encoder(topics.heartbeats.name, HeartbeatSchema);
+  const signals = await codec.encoder(topics.autoscaleSignals.name, BundleSignalSchema);
   const progress = await codec.encoder(topics.replayJobs.name, ReplayProgressSchema);
   const { sampling } = options;
   const telemetry =
@@ -127,7 +134,10 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
   const processors: RunningProcessor[] = [];
   const load = createLoad();
   const startedAt = now();
+  let signalledAt = 0;
   const meter = createResourceMeter(now);
+  const work = createWorkMeter();
+  const sense = createSignals(work);
 
   // Beats and reports are advice: one that cannot be sent is followed by another.
   const send = (topic: string, key: string, value: Buffer): void => {
@@ -140,7 +150,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
   const sendBeat = (told: Heartbeat['health']): void => {
     const at = now();
     const resources = meter.measure();
-    const { inFlight, limit } = load;
+    const { inFlight } = load;
     const statuses = processors.map((processor) => processor.status());
     const value: Heartbeat = {
       instance: id,
@@ -160,42 +170,14 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       at,
     };
     send(topics.heartbeats.name, id, heartbeats.encode(value));
-    for (const [name, metric, unit] of [
-      ['process.cpu.utilization', resources.cpu, '1'],
-      ['process.memory.rss', resources.rssBytes, 'By'],
-      ['nodejs.heap.used', resources.heapUsedBytes, 'By'],
-      ['nodejs.heap.total', resources.heapTotalBytes, 'By'],
-      ['nodejs.gc.utilization', resources.gc, '1'],
-      ['nodejs.eventloop.delay.mean', resources.eventLoopLagMs, 'ms'],
-      ['nodejs.eventloop.utilization', resources.eventLoopUtilization, '1'],
-      ['spool.in_flight', inFlight, '1'],
-      ['spool.saturation', limit === 0 ? 0 : inFlight / limit, '1'],
-      ['spool.telemetry.spans', telemetry.spans, '1'],
-      ['spool.telemetry.dropped', telemetry.dropped, '1'],
-      ['spool.telemetry.left_out', telemetry.leftOut, '1'],
-      ['spool.rebalances', counts.rebalances, '1'],
-    ] as const) {
-      telemetry.metric({ name, value: metric, unit, attributes: {}, at });
+    // Nobody balances the platform itself, nor what is about to end.
+    const balanced = bundle !== platformBundle && (told === 'starting' || told === 'up' || told === 'degraded');
+    if (balanced && at - signalledAt >= config.current.heartbeatMs / 2) {
+      signalledAt = at;
+      const signal = { bundle, version, instance: id, incarnation, ready: told !== 'starting' };
+      send(topics.autoscaleSignals.name, bundle, signals.encode({ ...signal, ...sense({ at, processors: statuses, resources, load }) }));
     }
-    for (const [topic, value] of counts.written)
-      telemetry.metric({ name: 'spool.records.written', value, unit: '1', attributes: { topic }, at });
-    for (const [code, value] of counts.failed)
-      telemetry.metric({ name: 'spool.producer.errors', value, unit: '1', attributes: { code }, at });
-    for (const status of statuses) {
-      for (const { topic, partition, position, end, lagSeconds } of status.partitions) {
-        const records = end > position ? Number(end - position) : 0;
-        telemetry.lag({
-          consumer: status.consumer,
-          topic,
-          partition,
-          position: Number(position),
-          end: Number(end),
-          records,
-          seconds: lagSeconds,
-          at,
-        });
-      }
-    }
+    tellMetrics({ telemetry, resources, load, counts, processors: statuses, at });
   };
   const change = (to: Heartbeat['health']): void => {
     health = to;
@@ -280,6 +262,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     now,
     config,
     load,
+    work,
     counts,
     locate(at) {
       location = at;

@@ -68,6 +68,14 @@ export function topicCatalogue({ namespace = '', partitions = 3 }: TopicOptions 
     leaseRequests: deleted('cluster.lease-requests', 10 * minute, 1),
     leases: compacted('cluster.leases', 1),
     clusterConfig: compacted('cluster.config', 1),
+    /** What bundles feel, by bundle. */
+    autoscaleSignals: deleted('autoscale.signals', 7 * day),
+    /** Each decision of the balancer with its inputs, by bundle; once more when it is known what became of it. */
+    autoscaleDecisions: deleted('autoscale.decisions', 7 * day),
+    /** What the owner of a bundle wants of the balancer. */
+    scalingPolicies: compacted('autoscale.policies', 1),
+    /** The latest decision on each bundle; partitioned as the signals are. */
+    balances: compacted('autoscale.balances'),
     // Everything of the last week; of what is older the last order of each matter, so that a pause holds for as long as it has to.
     control: topic('control', {
       partitions,
@@ -102,6 +110,10 @@ export const platformTopics = (topics: TopicCatalogue): readonly TopicSpec[] => 
   topics.leaseRequests,
   topics.leases,
   topics.clusterConfig,
+  topics.scalingPolicies,
+  topics.autoscaleSignals,
+  topics.autoscaleDecisions,
+  topics.balances,
   topics.control,
   topics.replayJobs,
   topics.differences,
@@ -109,7 +121,7 @@ export const platformTopics = (topics: TopicCatalogue): readonly TopicSpec[] => 
   topics.metrics,
   topics.lag,
   topics.audit,
-  ...['registry', 'cluster', 'leases'].map((name) => topics.deadLetters(`${topics.namespace}spool.${name}`)),
+  ...['registry', 'cluster', 'leases', 'autoscaler'].map((name) => topics.deadLetters(`${topics.namespace}spool.${name}`)),
 ];
 
 const ownFamilies = new Set(
