@@ -17,9 +17,11 @@ async function main(): Promise<void> {
   const settings = flightsSettings(process.env);
   const { instance, dataDir, flightsPerSecond } = settings;
   const feed = { timetable: timetable(), flightsPerSecond, progress: progressFile(join(dataDir, instance, 'feed')) };
+  // Each instance with a feed sends the whole timetable: the first one does.
+  const feeds = settings.feed && instance.endsWith('-0');
   const connection = await connectPlatform({ ...settings, clientId: instance, log });
   const office = officeInFile(join(dataDir, instance, 'vouchers.jsonl'));
-  const bundle = flightsBundle({ office, bug: settings.bug, ...(settings.feed ? { feed } : {}) });
+  const bundle = flightsBundle({ office, bug: settings.bug, ...(feeds ? { feed } : {}) });
   const running = await startBundle(bundle, {
     ...connection,
     instance,

@@ -44,8 +44,10 @@ export interface BalanceMemory {
   readonly capacity: number | undefined;
   /** Since when it looks; undefined: not yet. */
   readonly since: number | undefined;
+  /** What was decided last; undefined: nothing yet. */
+  readonly desired: number | undefined;
 }
-export const noMemory: BalanceMemory = { wanted: [], capacity: undefined, since: undefined };
+export const noMemory: BalanceMemory = { wanted: [], capacity: undefined, since: undefined, desired: undefined };
 
 export interface Decision {
   readonly desired: number;
@@ -85,8 +87,10 @@ export function decide(
   // 1. Nothing to learn.
   if (load.frozen !== undefined) {
     const reason = `nothing changes during a ${load.frozen}`;
-    const decision = { desired: current, current, byUtilisation: current, byDrain: current, reason, predictedDrainMs: undefined };
-    return { decision, memory: { ...memory, since } };
+    // Not as many as there are: those that come or go are what the figures tell of. Bounds hold, but not that of partitions which are on their way.
+    const desired = Math.min(policy.max, Math.max(policy.min, memory.desired ?? current));
+    const decision = { desired, current, byUtilisation: current, byDrain: current, reason, predictedDrainMs: undefined };
+    return { decision, memory: { ...memory, since, desired } };
   }
 
   // 2. What one instance can do, and so how many are needed.
@@ -112,7 +116,7 @@ export function decide(
   const terms = { now, byUtilisation, byDrain, skew, most, policy };
   return {
     decision: { desired, current, byUtilisation, byDrain, reason: reasonOf(desired, current, terms), predictedDrainMs },
-    memory: { wanted, capacity, since },
+    memory: { wanted, capacity, since, desired },
   };
 }
 

@@ -66,6 +66,13 @@ describe('how many instances a bundle is to have', () => {
     expect(replay.memory).toEqual(calm.memory);
   });
 
+  it('are not as many as are just leaving in a rebalance, and keep to bounds that were changed', () => {
+    const { memory } = over(60_000, { instances: 2 });
+    const load: Load = { ...quiet, at: 1_000_000, instances: 3, frozen: 'rebalance' };
+    expect(decide(load, policy, memory).decision).toMatchObject({ desired: memory.desired, current: 3 });
+    expect(decide(load, { ...policy, min: 1, max: 1 }, memory).decision.desired).toBe(1);
+  });
+
   it('are no more than there are partitions without a poison record', () => {
     const { last } = over(20_000, { lag: 1e6, partitions: 3 });
     expect(last).toMatchObject({ desired: 3, reason: expect.stringContaining('no more partitions') as unknown });

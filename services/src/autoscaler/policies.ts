@@ -22,7 +22,8 @@ export const scalingPolicy = z.strictObject({
 type Bounds = z.infer<typeof scalingPolicy>;
 export type PolicyPatch = { readonly [K in keyof Bounds]?: Bounds[K] | undefined };
 
-const byDefault: Bounds = { min: 1, max: 10, targetUtilisation: 0.7, drainMs: 30_000, upHoldMs: 10_000, downHoldMs: 300_000 };
+/** One instance, until its owner says how many there may be: nobody finds instances that were not asked for. */
+const byDefault: Bounds = { min: 1, max: 1, targetUtilisation: 0.7, drainMs: 30_000, upHoldMs: 10_000, downHoldMs: 300_000 };
 
 export interface Policies extends AsyncDisposable {
   /** Version 0: nobody has said anything about it. */

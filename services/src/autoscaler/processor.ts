@@ -140,4 +140,6 @@ async function openTask(instance: Instance, policies: Pick<Policies, 'of'>, cons
 }
 
 const memoryOf = (row: BalanceRow | undefined): BalanceMemory =>
-  row === undefined ? noMemory : { wanted: row.wanted, capacity: row.capacity ?? undefined, since: row.since ?? undefined };
+  row === undefined
+    ? noMemory
+    : { wanted: row.wanted, capacity: row.capacity ?? undefined, since: row.since ?? undefined, desired: row.decision.desired };

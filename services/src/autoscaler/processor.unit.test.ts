@@ -119,10 +119,12 @@ describe('the balancer', () => {
     await speak({});
     await speak({});
     expect(balances.get('shop')).toBeUndefined();
-    expect(await speak({})).toMatchObject({ desired: 1, current: 1, min: 1, max: 10, utilisation: 0.7, partitions: 12 });
+    expect(await speak({})).toMatchObject({ desired: 1, current: 1, min: 1, max: 1, utilisation: 0.7, partitions: 12 });
   });
 
   it('wants more once a flood has lasted, tells it once, and says afterwards how long it took to drain', async () => {
+    await policies.change('shop', { max: 10 }, undefined, { name: 'ada', roles: ['operator'] });
+    await until(() => policies.of('shop').max === 10);
     await speakFor(3 * heartbeatMs, {});
     expect(await speak(flood)).toMatchObject({ desired: 1, lag: 3000 });
     const wanted = await speakFor(12_000, flood);
@@ -194,7 +196,7 @@ describe('the routes of the balancer', () => {
   it('change the bounds, which the next decision keeps, and only from the version that was read', async () => {
     await speakFor(3 * heartbeatMs, {});
     const before = await get('/shop/policy');
-    expect(await before.json()).toMatchObject({ min: 1, max: 10, version: 0, at: null });
+    expect(await before.json()).toMatchObject({ min: 1, max: 1, version: 0, at: null });
     const patch = async (body: object, ifMatch: string) =>
       await fetch(`${server.url}/api/v1/autoscale/shop/policy`, {
         method: 'PATCH',
@@ -202,7 +204,7 @@ describe('the routes of the balancer', () => {
         body: JSON.stringify(body),
       });
     const etag = before.headers.get('etag')!;
-    const after = await patch({ min: 3 }, etag);
+    const after = await patch({ min: 3, max: 10 }, etag);
     expect(await after.json()).toMatchObject({ min: 3, max: 10, version: 1 });
     await until(() => policies.of('shop').version === 1);
     expect(await speak({})).toMatchObject({ desired: 3, min: 3 });

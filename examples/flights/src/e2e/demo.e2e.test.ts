@@ -126,6 +126,15 @@ describe('the demo on a machine where everything dies once', () => {
     expect([issued, flights]).toEqual([wanted, wanted]);
   }, 120_000);
 
+  it('has as many instances as its owner wants, and is one again when more are not wanted', async () => {
+    const want = (instances: number) => request(demo, 'PATCH', '/api/v1/autoscale/flights/policy', { min: instances, max: instances });
+    const from = platform.lines.length;
+    await want(2);
+    await platform.untilLine(/^flights-1 .*ready after/, 60_000, from);
+    await want(1);
+    await platform.untilLine(/^flights-1 .*stopped/, 60_000, from);
+  }, 130_000);
+
   it('does what the README shows', async () => {
     const page = await readPage('README.md');
     const [tour] = page.split(bugTour);

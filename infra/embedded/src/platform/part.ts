@@ -12,6 +12,8 @@ export interface Part {
   readonly essential: boolean;
   /** Undefined for a part that runs elsewhere. Aborting the signal stops the children, also while they start. */
   readonly start: ((context: StartContext) => Promise<readonly SupervisedChild[]>) | undefined;
+  /** Starts one more instance of a bundle, of which there may be several. */
+  readonly startFurther?: (instance: string, context: StartContext) => Promise<readonly SupervisedChild[]>;
 }
 
 export interface StartContext {

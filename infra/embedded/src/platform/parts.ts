@@ -110,24 +110,26 @@ export function platformParts(config: PlatformConfig, options: PartsOptions, log
       }),
     },
     ...Object.entries(options.demo ? entries.bundles : {}).map(([name, entry]) => {
-      const instance = `${name}-0`;
-      const start = node(name, entry, {
-        ...env,
-        ...kafka,
-        SPOOL_INSTANCE: instance,
-        SPOOL_DATA_DIR: join(config.dataDir, 'bundles', name),
-        SCHEMA_REGISTRY_URL: at.schemaRegistry,
-      });
+      const first = `${name}-0`;
+      const startAs = (instance: string, child: string): NonNullable<Part['start']> =>
+        node(child, entry, {
+          ...env,
+          ...kafka,
+          SPOOL_INSTANCE: instance,
+          SPOOL_DATA_DIR: join(config.dataDir, 'bundles', name),
+          SCHEMA_REGISTRY_URL: at.schemaRegistry,
+        });
       return {
         name,
         address: 'bundle',
         stage: 3,
         essential: false,
         start: async (context: StartContext) => {
-          const children = await start(context);
-          await untilListed(at.gateway, instance, context.signal);
+          const children = await startAs(first, name)(context);
+          await untilListed(at.gateway, first, context.signal);
           return children;
         },
+        startFurther: (instance: string, context: StartContext) => startAs(instance, instance)(context),
       };
     }),
   ];

@@ -76,7 +76,7 @@ function firstFailure(started: readonly { part: Part; children: readonly Supervi
 }
 
 /** Tells of deaths and returns; the first start is told by the part's own line. */
-function narrator(log: Log): (child: string, state: ChildState) => void {
+export function narrator(log: Log): (child: string, state: ChildState) => void {
   const down = new Set<string>();
   return (child, state) => {
     if (state.kind === 'waiting') {

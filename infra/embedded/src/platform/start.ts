@@ -6,7 +6,8 @@ import type { SupervisedChild } from '../supervisor/supervise.js';
 import { wantedPorts, type PlatformConfig } from './config.js';
 import { takeDataFolder, type Deleted } from './data-folder.js';
 import { addresses, builtEntries, platformParts, withoutPassword, type Entries } from './parts.js';
-import { line, runParts } from './run-parts.js';
+import { followBalance } from './follow-balance.js';
+import { line, narrator, runParts } from './run-parts.js';
 
 export interface PlatformOptions {
   /** What of the data folder is deleted first. @default 'nothing' */
@@ -50,7 +51,14 @@ export async function startPlatform(config: PlatformConfig, log: Log, options: P
     const running = await runParts(parts, log, signal);
     const urls = addresses(config);
     tellReady(urls, config, log);
+    const followers = parts.flatMap(({ name, startFurther }) => {
+      if (startFurther === undefined) return [];
+      const onState = narrator(log);
+      const start = (instance: string, stop: AbortSignal) => startFurther(instance, { signal: stop, onState });
+      return [followBalance({ gateway: urls.gateway, bundle: name, start, log })];
+    });
     const close = async (): Promise<void> => {
+      await Promise.all(followers.map((follower) => follower.close()));
       await running.close();
       folder.release();
     };
