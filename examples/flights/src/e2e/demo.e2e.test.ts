@@ -1,5 +1,5 @@
 import { freePorts, platformProcess, stillAlive, type PlatformProcess } from '@spool/embedded';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -134,6 +134,21 @@ describe('the demo on a machine where everything dies once', () => {
     await want(1);
     await platform.untilLine(/^flights-1 .*stopped/, 60_000, from);
   }, 130_000);
+
+  it('has everything that the runbooks name', async () => {
+    const folder = join(root, 'docs/runbooks');
+    const pages = await Promise.all((await readdir(folder)).map((page) => readFile(join(folder, page), 'utf8')));
+    const named = (pattern: RegExp): string[] => [
+      ...new Set(pages.flatMap((page) => [...page.matchAll(pattern)].map(([, name]) => name!))),
+    ];
+    const { paths } = (await request(demo, 'GET', '/openapi.json')).body as { paths: Record<string, unknown> };
+    const metrics = await (await fetch(`${demo.gateway}/metrics`)).text();
+    const orders = await readPage('docs/cli.md');
+    expect(named(/(\/api\/v1\/[\w/{}-]+)/g).filter((path) => paths[path] === undefined)).toEqual([]);
+    expect(named(/`(spool_\w+)`/g).filter((name) => !metrics.includes(`# TYPE ${name} `))).toEqual([]);
+    expect(named(/npx (spool \w+)/g).filter((command) => !orders.includes(`\`${command}`))).toEqual([]);
+    expect([named(/(\/api\/v1\/\w+)/g), named(/`(spool_\w+)`/g), named(/npx (spool \w+)/g)].every(({ length }) => length > 1)).toBe(true);
+  });
 
   it('does what the README shows', async () => {
     const page = await readPage('README.md');

@@ -66,7 +66,7 @@ export function followBalance({ gateway, bundle, start, log, everyMs = 2000, pau
   const follow = async (): Promise<void> => {
     while (!signal.aborted) {
       const desired = await decided(gateway, bundle, signal);
-      if (desired !== undefined && !signal.aborted) {
+      if (desired !== undefined) {
         const further = Math.max(1, desired) - 1;
         while (running.size > further) await stopOne();
         // The decision is asked for anew after each: one may be enough.
