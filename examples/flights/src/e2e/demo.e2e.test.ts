@@ -135,6 +135,14 @@ describe('the demo on a machine where everything dies once', () => {
     await platform.untilLine(/^flights-1 .*stopped/, 60_000, from);
   }, 130_000);
 
+  it('ends an instance that stands still, and starts it again', async () => {
+    const { items } = (await request(demo, 'GET', '/api/v1/cluster/instances')).body as { items: { instance: string; pid: number }[] };
+    const from = platform.lines.length;
+    process.kill(items.find(({ instance }) => instance === 'flights-0')!.pid, 'SIGSTOP');
+    await platform.untilLine(/^flights-0 .*silent for .* it is ended/, 60_000, from);
+    await platform.untilLine(/^flights .*ready again/, 60_000, from);
+  }, 130_000);
+
   it('has everything that the runbooks name', async () => {
     const folder = join(root, 'docs/runbooks');
     const pages = await Promise.all((await readdir(folder)).map((page) => readFile(join(folder, page), 'utf8')));

@@ -18,7 +18,7 @@ export interface FollowOptions {
 
 export interface Follower extends AsyncDisposable {
   /** Those beyond the first, lowest number first. */
-  readonly instances: readonly string[];
+  readonly children: readonly SupervisedChild[];
   /** Stops those beyond the first. */
   close(): Promise<void>;
 }
@@ -84,8 +84,8 @@ export function followBalance({ gateway, bundle, start, log, everyMs = 2000, pau
       await Promise.all([...running.values()].flatMap(({ children }) => children.map((child) => child.close())));
     })());
   return {
-    get instances() {
-      return [...running].sort(([one], [other]) => one - other).map(([, { name }]) => name);
+    get children() {
+      return [...running].sort(([one], [other]) => one - other).flatMap(([, { children }]) => children);
     },
     close,
     [Symbol.asyncDispose]: close,

@@ -52,25 +52,25 @@ describe('the instances of a bundle on this machine', () => {
 
   it('are as many as the balancer decides, the first one always, and stop with the platform', async () => {
     decide(3);
-    await until(() => follower.instances.length === 2);
+    await until(() => follower.children.length === 2);
     decide(2);
     await until(() => diary.includes('stop shop-2'));
     decide(0);
-    await until(() => follower.instances.length === 0);
+    await until(() => follower.children.length === 0);
     decide(2);
-    await until(() => follower.instances.length === 1);
+    await until(() => follower.children.length === 1);
     await follower.close();
     expect(diary).toEqual(['start shop-1', 'start shop-2', 'stop shop-2', 'stop shop-1', 'start shop-1', 'stop shop-1']);
   });
 
   it('stay as they are while nobody decides', async () => {
     decide(2);
-    await until(() => follower.instances.length === 1);
+    await until(() => follower.children.length === 1);
     decide(5, new Date(Date.now() - 120_000));
     await looks();
     answer = { status: 503, body: {} };
     await looks();
-    expect(follower.instances).toEqual(['shop-1']);
+    expect(follower.children.map(({ name }) => name)).toEqual(['shop-1']);
   });
 
   it('are started again after a while when one has failed for good or cannot start', async () => {
@@ -80,9 +80,9 @@ describe('the instances of a bundle on this machine', () => {
     await looks();
     expect(diary).toHaveLength(1);
     broken = false;
-    await until(() => follower.instances.length === 1);
+    await until(() => follower.children.length === 1);
     die(new SpoolError('CHILD_FAILED', 'it died'));
     await until(() => diary.length === 3);
-    await until(() => follower.instances.length === 1);
+    await until(() => follower.children.length === 1);
   });
 });

@@ -7,6 +7,7 @@ import { wantedPorts, type PlatformConfig } from './config.js';
 import { takeDataFolder, type Deleted } from './data-folder.js';
 import { addresses, builtEntries, platformParts, withoutPassword, type Entries } from './parts.js';
 import { followBalance } from './follow-balance.js';
+import { mendSilent } from './mend-silent.js';
 import { line, narrator, runParts } from './run-parts.js';
 
 export interface PlatformOptions {
@@ -57,7 +58,10 @@ export async function startPlatform(config: PlatformConfig, log: Log, options: P
       const start = (instance: string, stop: AbortSignal) => startFurther(instance, { signal: stop, onState });
       return [followBalance({ gateway: urls.gateway, bundle: name, start, log })];
     });
+    const children = (): readonly SupervisedChild[] => [...running.children, ...followers.flatMap((follower) => follower.children)];
+    const mending = mendSilent({ gateway: urls.gateway, children, log });
     const close = async (): Promise<void> => {
+      await mending.close();
       await Promise.all(followers.map((follower) => follower.close()));
       await running.close();
       folder.release();
