@@ -40,13 +40,28 @@ if (!existsSync(join(venv, 'bin', 'st'))) {
     process.exit(1);
   }
 }
-process.exit(
-  run(
-    join(venv, 'bin', 'st'),
-    ...['--config-file', join(root, 'scripts', 'fuzz.toml'), 'run', `${values.url}/openapi.json`],
-    // Streams never end.
-    ...['--exclude-by', '/x-stream == true', '--request-timeout', '60', '--continue-on-failure', '--workers', '1'],
-    ...['--checks', 'not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance'],
-    ...['--phases', 'examples,coverage,fuzzing', '--max-examples', values.examples, '--seed', values.seed, '--warnings', 'off'],
-  ),
+/** What an earlier request has paused would keep every later one that needs it waiting for its deadline. */
+async function resumePaused() {
+  const post = {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ reason: 'a fuzz run had paused it' }),
+  };
+  const { items } = await (await fetch(`${values.url}/api/v1/consumers`, { headers })).json();
+  for (const { id } of items.filter(({ paused }) => paused)) {
+    const answer = await fetch(`${values.url}/api/v1/consumers/${encodeURIComponent(id)}/resume`, post);
+    if (!answer.ok) console.error(`${id} stays paused: ${answer.status} ${await answer.text()}`);
+  }
+}
+
+await resumePaused();
+const status = run(
+  join(venv, 'bin', 'st'),
+  ...['--config-file', join(root, 'scripts', 'fuzz.toml'), 'run', `${values.url}/openapi.json`],
+  // Streams never end.
+  ...['--exclude-by', '/x-stream == true', '--request-timeout', '60', '--continue-on-failure', '--workers', '1'],
+  ...['--checks', 'not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance'],
+  ...['--phases', 'examples,coverage,fuzzing', '--max-examples', values.examples, '--seed', values.seed, '--warnings', 'off'],
 );
+await resumePaused();
+process.exit(status);

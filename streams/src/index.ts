@@ -38,7 +38,7 @@ export { checkpointCodec } from './instance/checkpoints.js';
 export { rowsWork, type RowsWorkOptions } from './instance/rows-work.js';
 export { instanceTarget, openInstance, type Instance, type InstanceOptions, type Log } from './instance/instance.js';
 export { clusterConfigKey, defaultClusterConfig, followClusterConfig, type LiveConfig, type LiveConfigOptions } from './cluster/config.js';
-export { leaseGrantor, leasePrefix, type LeaseGrantorOptions } from './leases/grantor.js';
+export { leaseConsumer, leaseGrantor, leasePrefix, type LeaseGrantorOptions } from './leases/grantor.js';
 export { acquireLease, type Lease, type LeaseInstance, type LeaseOptions, type Wanted } from './leases/lease.js';
 export { sweepTimer, type Sweep } from './engine/sweep.js';
 export { openLmdbStore, type LmdbStoreOptions } from './store/lmdb-store.js';

@@ -1,6 +1,7 @@
 import { SpoolError, toSpoolError, type TopicOffset } from '@spool/schemas';
 import type { Registry } from '@spool/sdk';
 import {
+  leaseConsumer,
   offset,
   partitionKey,
   type Instance,
@@ -168,6 +169,9 @@ export async function openConsumerService(
     },
     async order(id, order, { actor, reason, deadline }) {
       const { consumer, copies } = resolve(id);
+      if (consumer === leaseConsumer(instance.topics) && (order.action === 'pause' || order.action === 'rate')) {
+        throw new SpoolError('INVALID_REQUEST', `${consumer} cannot be held: every gateway would lose the replies that it waits for`);
+      }
       const wish = await wishOf(consumer, copies, order);
       const action = `consumer.${order.action}`;
       const at = await write.commit([

@@ -23,7 +23,7 @@ import {
   type Registry,
   type RunningBundle,
 } from '@spool/sdk';
-import { createMemoryCluster, openInstance, readToEnd, topicCatalogue, type Instance, type Kafka } from '@spool/streams';
+import { createMemoryCluster, leaseGrantor, openInstance, readToEnd, topicCatalogue, type Instance, type Kafka } from '@spool/streams';
 import { consumerRoutes } from '../gateway/consumer-routes.js';
 import { startTestServer, type TestResponse, type TestServer } from '../http/testing.js';
 import { registryProcessor } from '../registry/index.js';
@@ -169,6 +169,25 @@ describe('consumers over HTTP', () => {
     await until(async () => (await consumers.list()).some(({ id }) => id === consumer));
     await add(1, 1);
     expect([(await get()).paused, await sum()]).toEqual([true, 0]);
+  });
+
+  it('cannot be held where every gateway would lose its replies', async () => {
+    await platform.run(leaseGrantor(platform));
+    await until(async () => (await consumers.list()).some(({ id }) => id === 'spool.leases'));
+    for (const [order, body] of [
+      ['pause', { reason: 'x' }],
+      ['rate', { reason: 'x', recordsPerSecond: 1 }],
+    ] as const) {
+      const answer = await fetch(`${server.url}/api/v1/consumers/spool.leases/${order}`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      });
+      expect([answer.status, await answer.json()]).toMatchObject([
+        400,
+        { code: 'INVALID_REQUEST', detail: expect.stringContaining('cannot be held') as unknown },
+      ]);
+    }
   });
 
   it('are given a rate, which shows', async () => {

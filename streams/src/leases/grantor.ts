@@ -5,6 +5,7 @@ import { rowsWork } from '../instance/rows-work.js';
 import type { ProcessorDefinition, TaskRequest, TaskWork } from '../engine/work.js';
 import type { Instance } from '../instance/instance.js';
 import type { Table } from '../store/store.js';
+import type { TopicCatalogue } from '../topics/topics.js';
 
 /** Rows of leases have this prefix on `cluster.leases`; the grantor's checkpoint and timer lie beside them. */
 export const leasePrefix = 'l/';
@@ -16,13 +17,16 @@ export interface LeaseGrantorOptions {
   readonly elapsed?: () => number;
 }
 
+/** Without it nobody gets a lease, nor keeps one. */
+export const leaseConsumer = ({ namespace }: Pick<TopicCatalogue, 'namespace'>): string => `${namespace}spool.leases`;
+
 /**
  * Grants the leases of the cluster: one partition, and so one grantor, fenced by the log. What is held stands in the log; when it was last
  * renewed does not: a grantor that takes over grants each holder its whole time anew, and nobody gets a lease too early.
  */
 export function leaseGrantor(instance: Instance, { elapsed = () => performance.now() }: LeaseGrantorOptions = {}): ProcessorDefinition {
   const { topics } = instance;
-  const consumer = `${topics.namespace}spool.leases`;
+  const consumer = leaseConsumer(topics);
   return {
     consumer,
     sources: [topics.leaseRequests.name],
