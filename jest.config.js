@@ -5,6 +5,7 @@ const folders = [
   'sdk',
   'services',
   'infra/embedded',
+  'infra/deployment',
   'examples/flights',
   'examples/bank',
   'examples/python',
